@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Time that only goes forward.
+#ifndef TEGULA_BASE_CLOCK_H
+#define TEGULA_BASE_CLOCK_H
+
+#include <stdint.h>
+
+// Nanoseconds since an arbitrary moment; monotonic, never fails.
+uint64_t tegi_now_ns(void);
+
+#endif  // TEGULA_BASE_CLOCK_H
