@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The same from C++: the headers carry their own extern "C".
+#include <iostream>
+#include <string>
+#include <tegula/result.h>
+
+int main() {
+  teg_error err{};
+  teg_error_clear(&err);
+  std::cout << "tegula says " << teg_result_name(TEG_OVER_BUDGET) << "\n";
+  return std::string(teg_result_name(err.result)) != "ok";
+}
