@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The same from C++: the headers carry their own extern "C".
+#include <tegula/result.h>
 #include <iostream>
 #include <string>
-#include <tegula/result.h>
 
 int main() {
   teg_error err{};
