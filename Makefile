@@ -8,11 +8,12 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 DEMO_DIR := build/demo
 PROGRAM := build/release/tegula
 
+SETUPS := setup-build setup-test setup-check setup-fuzz
+
 .DEFAULT_GOAL := all
 # One goal at a time: each of them uses all the cores itself.
 .NOTPARALLEL:
-.PHONY: all help demo test bench install format check fuzz clean \
-	setup-build setup-test setup-check setup-fuzz
+.PHONY: all help demo test bench install format check fuzz clean $(SETUPS)
 
 all: setup-build ## build build/release/tegula, libtegula.so, libtegula.a
 	@tools/build release $(JOBS)
@@ -53,5 +54,6 @@ fuzz: setup-fuzz ## run each fuzz target for a minute
 clean: ## remove everything that was built
 	@rm -rf build
 
-setup-%:
+# A static pattern: make looks for no implicit rule for a phony goal.
+$(SETUPS): setup-%:
 	@tools/setup $*
