@@ -104,12 +104,16 @@ typedef struct teg_trace_reader_params {
   }
 
 // Where bytes come from when they are not in a file.
-//   read  puts up to |capacity| (> 0) bytes at |buffer| and their number in
-//         |out_size|; 0 bytes with TEG_OK is the end. Any other result makes
-//         the reader fail with it; |err| is never NULL and may be filled.
+//   read   puts up to |capacity| (> 0) bytes at |buffer| and their number in
+//          |out_size|; 0 bytes with TEG_OK is the end, and it is not called
+//          again. Any other result makes the reader fail with it; |err| is
+//          never NULL and may be filled.
+//   close  NULL, or called once, after the last read: when the reader is
+//          closed or opening it failed, except with TEG_INVALID
 typedef struct teg_trace_source {
   teg_result (*read)(void* user, void* buffer, size_t capacity,
                      size_t* out_size, teg_error* err);
+  void (*close)(void* user);
   void* user;
 } teg_trace_source;
 

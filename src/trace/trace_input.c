@@ -286,7 +286,7 @@ static teg_result begin(tegi_trace_input* input, teg_error* err) {
 teg_result tegi_trace_input_init_path(tegi_trace_input* input, tegi_host* host,
                                       const char* path, teg_error* err) {
   *input = (tegi_trace_input){.host = host, .name = path, .fd = -1};
-  input->source = (teg_trace_source){read_file, input};
+  input->source = (teg_trace_source){read_file, NULL, input};
   input->fd = open(path, O_RDONLY | O_CLOEXEC);
   if (input->fd < 0) {
     return tegi_error_native(err, TEG_IO, "os", errno, "%s: cannot open: %s",
@@ -304,7 +304,7 @@ teg_result tegi_trace_input_init_memory(tegi_trace_input* input,
                                         const void* data, size_t size,
                                         teg_error* err) {
   *input = (tegi_trace_input){.host = host, .name = name, .fd = -1};
-  input->source = (teg_trace_source){read_memory, input};
+  input->source = (teg_trace_source){read_memory, NULL, input};
   input->memory = data;
   input->memory_size = size;
   input->total_bytes = size;
@@ -322,6 +322,7 @@ teg_result tegi_trace_input_init_source(tegi_trace_input* input,
 
 void tegi_trace_input_deinit(tegi_trace_input* input) {
   if (!input->host) return;
+  if (input->source.close) input->source.close(input->source.user);
   if (input->fd >= 0) close(input->fd);
   if (input->gzip) inflateEnd(input->gzip);
   tegi_host_free(input->host, input->gzip, sizeof *input->gzip);

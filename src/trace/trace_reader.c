@@ -331,6 +331,8 @@ teg_result teg_trace_reader_open_source(const teg_trace_source* source,
   if (result == TEG_OK) {
     result = tegi_trace_input_init_source(&reader->input, &reader->host,
                                           reader->path, source, err);
+  } else if (result != TEG_INVALID && source->close) {
+    source->close(source->user);
   }
   return open_rest(reader, result, out_reader, err);
 }
