@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "backend/host/host_backend.h"
+#include "backend/host/host_fill.h"
 #include "base/checked.h"
 #include "base/error.h"
 
@@ -105,24 +106,23 @@ static command* command_new(tegi_hostdev_stream* stream, command_kind kind) {
 
 // ---- Execution.
 
-static void execute_fill(const command* fill) {
-  uint8_t bytes[4] = {(uint8_t)fill->pattern_or_count,
-                      (uint8_t)(fill->pattern_or_count >> 8),
-                      (uint8_t)(fill->pattern_or_count >> 16),
-                      (uint8_t)(fill->pattern_or_count >> 24)};
+void tegi_hostdev_fill(void* target, uint64_t size, uint32_t pattern) {
+  uint8_t bytes[4] = {(uint8_t)pattern, (uint8_t)(pattern >> 8),
+                      (uint8_t)(pattern >> 16), (uint8_t)(pattern >> 24)};
+  uint8_t* to = target;
   if (bytes[0] == bytes[1] && bytes[1] == bytes[2] && bytes[2] == bytes[3]) {
-    memset(fill->target, bytes[0], (size_t)fill->size);
+    memset(to, bytes[0], (size_t)size);
     return;
   }
-  size_t size = (size_t)fill->size;
-  size_t done = size < 4 ? size : 4;
-  memcpy(fill->target, bytes, done);
-  while (done < size) {
+  size_t left = (size_t)size;
+  size_t done = left < 4 ? left : 4;
+  memcpy(to, bytes, done);
+  while (done < left) {
     // What is done is a multiple of 4, so the pattern goes on. Blocks of at
     // most 64 KiB stay in the cache.
     size_t more = done < 65536 ? done : 65536;
-    if (more > size - done) more = size - done;
-    memcpy(fill->target + done, fill->target, more);
+    if (more > left - done) more = left - done;
+    memcpy(to + done, to, more);
     done += more;
   }
 }
@@ -131,7 +131,7 @@ static teg_result execute_command(const tegi_hostdev_batch* batch,
                                   const command* item) {
   switch (item->kind) {
     case COMMAND_FILL:
-      execute_fill(item);
+      tegi_hostdev_fill(item->target, item->size, item->pattern_or_count);
       return TEG_OK;
     case COMMAND_COPY:
       memmove(item->target, item->source, (size_t)item->size);

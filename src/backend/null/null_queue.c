@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Streams of the null device. A command is a node: what to do, and the
+// checker's record. The host executes it as a call of run_node.
+#include <string.h>
+
+#include "backend/host/host_fill.h"
+#include "backend/null/null_backend.h"
+#include "base/error.h"
+
+#define STREAM_MAGIC 0x6e737472u
+
+typedef enum node_kind { NODE_FILL, NODE_COPY, NODE_CALL } node_kind;
+
+struct tegi_nulldev_node {
+  tegi_nulldev_node* previous;
+  tegi_nulldev_node* next;
+  tegi_nulldev_stream* stream;
+  tegi_hazard_command* hazard;
+  node_kind kind;
+  uint32_t pattern;
+  teg_host_kernel kernel;
+  void* user;
+};
+
+static tegi_nulldev_stream* stream_from(teg_queue_stream* stream) {
+  tegi_nulldev_stream* null_stream = (tegi_nulldev_stream*)(void*)stream;
+  TEG_ASSERT(null_stream && null_stream->magic == STREAM_MAGIC);
+  return null_stream;
+}
+
+// ---- Nodes.
+
+static tegi_nulldev_node* node_new(tegi_nulldev_stream* stream) {
+  tegi_nulldev* device = stream->device;
+  tegi_mutex_lock(&device->mutex);
+  tegi_nulldev_node* node = stream->unused;
+  if (node) stream->unused = node->next;
+  tegi_mutex_unlock(&device->mutex);
+  if (!node) node = tegi_host_alloc(&device->host, sizeof *node);
+  if (!node) return NULL;
+  tegi_mutex_lock(&device->mutex);
+  *node = (tegi_nulldev_node){.stream = stream, .next = stream->active};
+  if (node->next) node->next->previous = node;
+  stream->active = node;
+  tegi_mutex_unlock(&device->mutex);
+  return node;
+}
+
+static void node_drop(tegi_nulldev_node* node) {
+  tegi_nulldev_stream* stream = node->stream;
+  tegi_mutex_lock(&stream->device->mutex);
+  if (node->previous) {
+    node->previous->next = node->next;
+  } else {
+    stream->active = node->next;
+  }
+  if (node->next) node->next->previous = node->previous;
+  node->next = stream->unused;
+  stream->unused = node;
+  tegi_mutex_unlock(&stream->device->mutex);
+}
+
+static void nodes_free(tegi_nulldev* device, tegi_nulldev_node* node) {
+  while (node) {
+    tegi_nulldev_node* next = node->next;
+    tegi_host_free(&device->host, node, sizeof *node);
+    node = next;
+  }
+}
+
+// The kernel of every command.
+static teg_result run_node(void* user, void* const* pointers,
+                           const uint64_t* sizes, uint32_t binding_count) {
+  tegi_nulldev_node* node = user;
+  tegi_nulldev_node todo = *node;
+  bool may_run;
+  // Only one command executes at a time.
+  todo.stream->device->poisoned_bytes = 0;
+  teg_result checked = tegi_hazard_execute(todo.hazard, &may_run);
+  node_drop(node);
+  if (!may_run) return TEG_HAZARD;
+  teg_result result = TEG_OK;
+  switch (todo.kind) {
+    case NODE_FILL:
+      tegi_hostdev_fill(pointers[0], sizes[0], todo.pattern);
+      break;
+    case NODE_COPY:
+      memmove(pointers[0], pointers[1], (size_t)sizes[0]);
+      break;
+    case NODE_CALL:
+      result = todo.kernel(todo.user, pointers, sizes, binding_count);
+      break;
+  }
+  return checked != TEG_OK ? checked : result;
+}
+
+// ---- Recording.
+
+static teg_result check_span(const teg_span* span, const char* what,
+                             teg_error* err) {
+  const tegi_nulldev_memory* memory = tegi_nulldev_memory_from(span->memory);
+  if (span->size <= memory->size && span->offset <= memory->size - span->size) {
+    return TEG_OK;
+  }
+  return tegi_error_set(
+      err, TEG_INVALID, "%s: %llu bytes at %llu are not in a memory of %llu",
+      what, (unsigned long long)span->size, (unsigned long long)span->offset,
+      (unsigned long long)memory->size);
+}
+
+// Bindings in the host's terms and in the checker's, in the scratch arrays.
+static teg_result translate(tegi_nulldev_stream* stream,
+                            const teg_binding* bindings, uint32_t binding_count,
+                            const char* what, teg_error* err) {
+  tegi_host* host = &stream->device->host;
+  if (!tegi_host_grow_array(host, &stream->bindings, &stream->binding_capacity,
+                            binding_count, sizeof *stream->bindings) ||
+      !tegi_host_grow_array(host, &stream->spans, &stream->span_capacity,
+                            binding_count, sizeof *stream->spans)) {
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                          "null: no host memory for %u bindings",
+                          binding_count);
+  }
+  for (uint32_t i = 0; i < binding_count; i++) {
+    const teg_span* span = &bindings[i].span;
+    teg_result result = check_span(span, what, err);
+    if (result != TEG_OK) return result;
+    tegi_nulldev_memory* memory = tegi_nulldev_memory_from(span->memory);
+    stream->bindings[i] = bindings[i];
+    stream->bindings[i].span.memory = memory->inner;
+    stream->spans[i] = (tegi_hazard_span){
+        memory->hazard, span->offset,        span->size,
+        span->owner,    bindings[i].is_read, bindings[i].is_written};
+  }
+  return TEG_OK;
+}
+
+// Records a command that |todo| describes.
+static teg_result record(tegi_nulldev_stream* stream, const char* what,
+                         const tegi_nulldev_node* todo,
+                         const teg_binding* bindings, uint32_t binding_count,
+                         teg_error* err) {
+  tegi_nulldev* device = stream->device;
+  teg_result result = tegi_nulldev_count_call(device, TEG_NULL_RECORD, err);
+  if (result != TEG_OK) return result;
+  result = translate(stream, bindings, binding_count, what, err);
+  if (result != TEG_OK) return result;
+  tegi_nulldev_node* node = node_new(stream);
+  if (!node) {
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                          "null: no host memory to record a command");
+  }
+  node->kind = todo->kind;
+  node->pattern = todo->pattern;
+  node->kernel = todo->kernel;
+  node->user = todo->user;
+  result = tegi_hazard_record(stream->hazard, what, todo->kind == NODE_CALL,
+                              stream->spans, binding_count, &node->hazard, err);
+  if (result == TEG_OK) {
+    result = device->tables->queue->record_call(
+        stream->inner, run_node, node, stream->bindings, binding_count, err);
+    if (result == TEG_OK) return TEG_OK;
+    tegi_hazard_unrecord(node->hazard);
+  }
+  node_drop(node);
+  return result;
+}
+
+static teg_result record_fill(teg_queue_stream* queue_stream,
+                              const teg_span* target, uint32_t pattern,
+                              teg_error* err) {
+  tegi_nulldev_node todo = {.kind = NODE_FILL, .pattern = pattern};
+  teg_binding binding = {*target, false, true};
+  return record(stream_from(queue_stream), "fill", &todo, &binding, 1, err);
+}
+
+static teg_result record_copy(teg_queue_stream* queue_stream,
+                              const teg_span* target, const teg_span* source,
+                              teg_error* err) {
+  TEG_REQUIRE(target->size == source->size, err,
+              "copy: %llu bytes into a target of %llu",
+              (unsigned long long)source->size,
+              (unsigned long long)target->size);
+  tegi_nulldev_node todo = {.kind = NODE_COPY};
+  teg_binding bindings[2] = {{*target, false, true}, {*source, true, false}};
+  return record(stream_from(queue_stream), "copy", &todo, bindings, 2, err);
+}
+
+static teg_result record_call(teg_queue_stream* queue_stream,
+                              teg_host_kernel kernel, void* user,
+                              const teg_binding* bindings,
+                              uint32_t binding_count, teg_error* err) {
+  TEG_REQUIRE(kernel, err, "call: no function");
+  tegi_nulldev_node todo = {.kind = NODE_CALL, .kernel = kernel, .user = user};
+  return record(stream_from(queue_stream), "call", &todo, bindings,
+                binding_count, err);
+}
+
+static teg_result record_wait(teg_queue_stream* queue_stream,
+                              teg_queue_stream* other, uint64_t serial,
+                              teg_error* err) {
+  tegi_nulldev_stream* stream = stream_from(queue_stream);
+  tegi_nulldev* device = stream->device;
+  teg_result result = tegi_nulldev_count_call(device, TEG_NULL_RECORD, err);
+  if (result != TEG_OK) return result;
+  return device->tables->queue->record_wait(
+      stream->inner, stream_from(other)->inner, serial, err);
+}
+
+// ---- The rest of teg_queue_ops.
+
+static teg_result stream_create(teg_backend_device* base,
+                                teg_queue_stream** out_stream, teg_error* err) {
+  *out_stream = NULL;
+  tegi_nulldev* device = tegi_nulldev_from(base);
+  teg_result result =
+      tegi_nulldev_count_call(device, TEG_NULL_STREAM_CREATE, err);
+  if (result != TEG_OK) return result;
+  tegi_nulldev_stream* stream = tegi_host_alloc(&device->host, sizeof *stream);
+  if (!stream) {
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                          "null: no host memory for a stream");
+  }
+  stream->magic = STREAM_MAGIC;
+  stream->device = device;
+  result = tegi_hazard_stream_add(device->hazard, &stream->hazard, err);
+  if (result == TEG_OK) {
+    result = device->tables->queue->stream_create(device->inner, &stream->inner,
+                                                  err);
+    if (result == TEG_OK) {
+      *out_stream = (teg_queue_stream*)(void*)stream;
+      return TEG_OK;
+    }
+    tegi_hazard_stream_remove(device->hazard, stream->hazard);
+  }
+  tegi_host_free(&device->host, stream, sizeof *stream);
+  return result;
+}
+
+static void stream_destroy(teg_backend_device* base,
+                           teg_queue_stream* queue_stream) {
+  if (!queue_stream) return;
+  tegi_nulldev* device = tegi_nulldev_from(base);
+  tegi_nulldev_stream* stream = stream_from(queue_stream);
+  device->tables->queue->stream_destroy(device->inner, stream->inner);
+  tegi_hazard_stream_remove(device->hazard, stream->hazard);
+  nodes_free(device, stream->active);
+  nodes_free(device, stream->unused);
+  tegi_host_free(&device->host, stream->bindings,
+                 stream->binding_capacity * sizeof *stream->bindings);
+  tegi_host_free(&device->host, stream->spans,
+                 stream->span_capacity * sizeof *stream->spans);
+  stream->magic = 0;
+  tegi_host_free(&device->host, stream, sizeof *stream);
+}
+
+static teg_result submit(teg_queue_stream* queue_stream, uint64_t serial,
+                         teg_error* err) {
+  tegi_nulldev_stream* stream = stream_from(queue_stream);
+  tegi_nulldev* device = stream->device;
+  teg_result result = tegi_nulldev_count_call(device, TEG_NULL_SUBMIT, err);
+  if (result != TEG_OK) return result;
+  result = device->tables->queue->submit(stream->inner, serial, err);
+  if (result == TEG_OK) tegi_hazard_submit(stream->hazard);
+  return result;
+}
+
+static uint64_t completed(teg_queue_stream* queue_stream) {
+  tegi_nulldev_stream* stream = stream_from(queue_stream);
+  return stream->device->tables->queue->completed(stream->inner);
+}
+
+static teg_result wait(teg_queue_stream* queue_stream, uint64_t serial,
+                       teg_error* err) {
+  tegi_nulldev_stream* stream = stream_from(queue_stream);
+  tegi_nulldev* device = stream->device;
+  teg_result result = tegi_nulldev_count_call(device, TEG_NULL_WAIT, err);
+  if (result != TEG_OK) return result;
+  result = device->tables->queue->wait(stream->inner, serial, err);
+  if (result == TEG_HAZARD) {
+    char text[512];
+    tegi_hazard_take_text(stream->hazard, text, sizeof text);
+    // Empty if a kernel of the program returned it.
+    if (text[0]) tegi_error_set(err, TEG_HAZARD, "%s", text);
+  }
+  return result;
+}
+
+const teg_queue_ops tegi_nulldev_queue_ops = {
+    .abi_version = TEG_BACKEND_ABI_VERSION,
+    .struct_size = sizeof(teg_queue_ops),
+    .stream_create = stream_create,
+    .stream_destroy = stream_destroy,
+    .record_fill = record_fill,
+    .record_copy = record_copy,
+    .record_call = record_call,
+    .record_wait = record_wait,
+    .submit = submit,
+    .completed = completed,
+    .wait = wait,
+};
