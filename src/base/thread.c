@@ -72,6 +72,10 @@ void tegi_mutex_lock(tegi_mutex* mutex) {
   (void)result;
 }
 
+bool tegi_mutex_try(tegi_mutex* mutex) {
+  return pthread_mutex_trylock(&mutex->native) == 0;
+}
+
 void tegi_mutex_unlock(tegi_mutex* mutex) {
   int result = pthread_mutex_unlock(&mutex->native);
   TEG_ASSERT(result == 0);
@@ -134,6 +138,8 @@ void tegi_thread_join(tegi_thread* thread) {
   TEG_ASSERT(result == 0);
   (void)result;
 }
+
+uint64_t tegi_thread_self(void) { return (uint64_t)pthread_self(); }
 
 bool tegi_thread_is_current(const tegi_thread* thread) {
   return pthread_equal(thread->native, pthread_self()) != 0;

@@ -52,6 +52,8 @@ typedef struct tegi_mutex {
 TEG_NODISCARD teg_result tegi_mutex_init(tegi_mutex* mutex);
 void tegi_mutex_destroy(tegi_mutex* mutex);
 void tegi_mutex_lock(tegi_mutex* mutex);
+// False, and not taken, when somebody holds it.
+bool tegi_mutex_try(tegi_mutex* mutex);
 void tegi_mutex_unlock(tegi_mutex* mutex);
 
 // ---- Condition variable.
@@ -83,6 +85,9 @@ TEG_NODISCARD teg_result tegi_thread_create(tegi_thread* out_thread,
                                             void* user);
 void tegi_thread_join(tegi_thread* thread);
 bool tegi_thread_is_current(const tegi_thread* thread);
+// A number for the calling thread, not 0; other threads that live at the same
+// time have others.
+uint64_t tegi_thread_self(void);
 // Gives the processor to another thread.
 void tegi_thread_yield(void);
 void tegi_thread_sleep_ns(uint64_t duration_ns);

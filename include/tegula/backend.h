@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a device must be able to do for tegula, as a table of functions. Core
+// meets every backend through this header only; it never asks which one it
+// has, it reads capabilities. Programs do not need this header.
+//
+// A backend is registered at link time (src/backend/registry.c). open() makes
+// one device; the groups below are all functions of that device:
+//   device  always there          remap  tiles can be moved under addresses
+//   map     memory has a host pointer    queue  commands are run later
+// A group that a device lacks is NULL, never a stub.
+//
+// Units: bytes unless the name says otherwise. Ownership: every object made
+// here is given back through the same table before close(). Threads: core
+// calls from any thread; calls on one stream are never concurrent, and calls
+// on one address range are never concurrent. None of these functions is
+// called with a core lock held that another call could need.
+#ifndef TEGULA_BACKEND_H
+#define TEGULA_BACKEND_H
+
+#include <stdbool.h>
+
+#include "tegula/result.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TEG_BACKEND_ABI_VERSION 1u
+
+// One opened device; begins the backend's own structure.
+typedef struct teg_backend_device teg_backend_device;
+// Memory of a device that has bytes one can name: a committed buffer, a heap,
+// or a reserved address range. Begins the backend's own structure.
+typedef struct teg_memory teg_memory;
+// An ordered list of commands on the device's queue.
+typedef struct teg_queue_stream teg_queue_stream;
+
+typedef enum teg_remap_kind {
+  TEG_REMAP_NONE = 0,     // addresses are fixed to memory for life
+  TEG_REMAP_AT_ONCE = 1,  // map and unmap act when called (CUDA, host)
+  TEG_REMAP_QUEUE_ORDERED = 2,  // they act in queue order (Vulkan sparse)
+} teg_remap_kind;
+
+typedef uint32_t teg_backend_flags;
+enum {
+  TEG_BACKEND_NONE = 0,
+  TEG_BACKEND_UNIFIED = 1u << 0,  // CPU and device share the memory
+  TEG_BACKEND_HAZARD_CHECKED = 1u << 1,  // commands are checked by bytes
+  TEG_BACKEND_TOLD = 1u << 2,  // batches complete only when waited for
+};
+
+// Facts about one device. Fixed from open() on, except budget_bytes.
+typedef struct teg_backend_caps {
+  uint32_t struct_size;
+  teg_backend_flags flags;
+  uint64_t buffer_alignment;     // of offsets inside a heap; power of two
+  uint64_t buffer_granularity;   // committed buffers are rounded up to it
+  uint64_t max_allocation_bytes;  // largest committed buffer or heap
+  uint64_t max_binding_bytes;     // largest range one command may name
+  uint64_t max_allocation_count;  // driver allocations alive; 0 = no limit
+  uint64_t tile_bytes;            // 0 = no tiles; else a power of two
+  uint64_t max_mapping_count;     // runs of tiles mapped at once; 0 = no limit
+  uint64_t total_bytes;           // of device memory; 0 = not known
+  teg_remap_kind remap;
+} teg_backend_caps;
+
+// A run of |tile_count| neighbouring tiles of |heap|, mapped to neighbouring
+// tiles of a range. Index units: tiles.
+typedef struct teg_tile_run {
+  teg_memory* heap;
+  uint32_t heap_tile_index;
+  uint32_t range_tile_index;
+  uint32_t tile_count;
+} teg_tile_run;
+
+// Bytes a command touches. |owner| is the number of the buffer they belong to
+// (never reused); a hazard checker compares it with who wrote the bytes last.
+typedef struct teg_span {
+  teg_memory* memory;
+  uint64_t offset;
+  uint64_t size;
+  uint64_t owner;
+} teg_span;
+
+// A kernel that is a C function: called with one pointer per binding while
+// its batch executes, on the device's worker thread. A result other than
+// TEG_OK is kept as the batch's error.
+typedef teg_result (*teg_host_kernel)(void* user, void* const* pointers,
+                                      const uint64_t* sizes,
+                                      uint32_t binding_count);
+
+typedef struct teg_binding {
+  teg_span span;
+  bool is_read;
+  bool is_written;
+} teg_binding;
+
+typedef struct teg_backend_open_params {
+  uint32_t struct_size;
+  uint32_t device_index;
+  uint64_t tile_bytes;         // wanted tile size; 0 = the device's default
+  uint64_t max_mapping_count;  // lower the limit to this; 0 = the device's own
+  bool is_remap_disabled;      // offer no remap group
+  bool is_told;  // batches execute and complete only inside stream_wait()
+  teg_allocator allocator;
+  teg_log log;
+} teg_backend_open_params;
+
+// Always there.
+typedef struct teg_device_ops {
+  uint32_t abi_version;
+  uint32_t struct_size;
+  void (*close)(teg_backend_device* device);
+  void (*query_caps)(teg_backend_device* device, teg_backend_caps* out_caps);
+  // Bytes the driver says can still be allocated; UINT64_MAX = not known.
+  uint64_t (*query_available)(teg_backend_device* device);
+  // A buffer with memory of its own. |size| is a multiple of
+  // buffer_granularity. Returns TEG_OUT_OF_MEMORY, TEG_LIMIT, TEG_DEVICE_LOST.
+  teg_result (*buffer_create)(teg_backend_device* device, uint64_t size,
+                              teg_memory** out_memory, teg_error* err);
+  // A heap: memory that buffers are placed in by offset, and whose tiles can
+  // be mapped. |size| is a multiple of tile_bytes (or of buffer_granularity
+  // where there are no tiles). Errors as above.
+  teg_result (*heap_create)(teg_backend_device* device, uint64_t size,
+                            teg_memory** out_heap, teg_error* err);
+  // Gives a buffer or heap back. It is idle, and no tile of it is mapped.
+  void (*memory_destroy)(teg_backend_device* device, teg_memory* memory);
+} teg_device_ops;
+
+// Tiles under addresses. NULL where the device cannot.
+typedef struct teg_remap_ops {
+  uint32_t abi_version;
+  uint32_t struct_size;
+  // Addresses without memory. |size| is a multiple of tile_bytes.
+  teg_result (*range_reserve)(teg_backend_device* device, uint64_t size,
+                              teg_memory** out_range, teg_error* err);
+  // Releases addresses; nothing is mapped there any more.
+  void (*range_release)(teg_backend_device* device, teg_memory* range);
+  // Puts runs of tiles under free addresses of |range|. Runs come sorted by
+  // range_tile_index, and are as long as they can be. All or nothing.
+  // Returns TEG_LIMIT, before anything is tried, where max_mapping_count
+  // would be exceeded.
+  teg_result (*map)(teg_backend_device* device, teg_memory* range,
+                    const teg_tile_run* runs, size_t run_count,
+                    teg_error* err);
+  // Takes tiles away again; all of them are mapped. Only the fields
+  // range_tile_index and tile_count are read. Cannot fail, save at the
+  // mapping limit: then TEG_LIMIT and everything as before.
+  teg_result (*unmap)(teg_backend_device* device, teg_memory* range,
+                      const teg_tile_run* runs, size_t run_count,
+                      teg_error* err);
+} teg_remap_ops;
+
+// Host pointers. NULL where device memory cannot be mapped.
+typedef struct teg_map_ops {
+  uint32_t abi_version;
+  uint32_t struct_size;
+  // The pointer to byte 0 of |memory|, valid until it is destroyed. In an
+  // address range only bytes with tiles under them may be touched.
+  void* (*host_pointer)(teg_backend_device* device, teg_memory* memory);
+} teg_map_ops;
+
+// What a device wants to be told that it cannot see. NULL where it does not.
+typedef struct teg_check_ops {
+  uint32_t abi_version;
+  uint32_t struct_size;
+  // The CPU is about to read or write |span| through a host pointer.
+  // Returns TEG_HAZARD where the rule of reuse forbids it.
+  teg_result (*host_access)(teg_backend_device* device, const teg_span* span,
+                            bool is_read, bool is_written, teg_error* err);
+} teg_check_ops;
+
+// Commands. Core counts the batches of each stream and says the serial when it
+// submits one.
+typedef struct teg_queue_ops {
+  uint32_t abi_version;
+  uint32_t struct_size;
+  teg_result (*stream_create)(teg_backend_device* device,
+                              teg_queue_stream** out_stream, teg_error* err);
+  // Waits for what was submitted, drops what was only recorded.
+  void (*stream_destroy)(teg_backend_device* device, teg_queue_stream* stream);
+  teg_result (*record_fill)(teg_queue_stream* stream, const teg_span* target,
+                            uint32_t pattern, teg_error* err);
+  teg_result (*record_copy)(teg_queue_stream* stream, const teg_span* target,
+                            const teg_span* source, teg_error* err);
+  teg_result (*record_call)(teg_queue_stream* stream, teg_host_kernel kernel,
+                            void* user, const teg_binding* bindings,
+                            uint32_t binding_count, teg_error* err);
+  // The batch recorded next waits for batch |serial| of |other|, on the
+  // device. |serial| is submitted already.
+  teg_result (*record_wait)(teg_queue_stream* stream, teg_queue_stream* other,
+                            uint64_t serial, teg_error* err);
+  // Drops what is recorded and not submitted. Cannot fail.
+  void (*discard)(teg_queue_stream* stream);
+  // Submits the recorded batch as batch |serial|, larger than any before (a
+  // discarded batch leaves a gap). On failure nothing of it
+  // reached the queue and it is still recorded.
+  teg_result (*submit)(teg_queue_stream* stream, uint64_t serial,
+                       teg_error* err);
+  // Serial of the last batch known to be complete. Does not block.
+  uint64_t (*completed)(teg_queue_stream* stream);
+  // Blocks until batch |serial| is complete. Reports, once, the first error a
+  // completed batch has kept.
+  teg_result (*wait)(teg_queue_stream* stream, uint64_t serial,
+                     teg_error* err);
+} teg_queue_ops;
+
+// The tables of one device.
+typedef struct teg_backend_tables {
+  const teg_device_ops* device;
+  const teg_remap_ops* remap;  // NULL: cannot remap
+  const teg_map_ops* map;      // NULL: no host pointers
+  const teg_queue_ops* queue;
+  const teg_check_ops* check;  // NULL: nothing to tell
+} teg_backend_tables;
+
+struct teg_backend_device {
+  teg_backend_tables tables;
+};
+
+// One backend, as listed in the registry.
+typedef struct teg_backend_ops {
+  uint32_t abi_version;
+  uint32_t struct_size;
+  const char* name;     // "host", "null", "vulkan" ...
+  const char* summary;  // one line for lists
+  // How many devices there are; TEG_UNAVAILABLE with a sentence if no driver.
+  teg_result (*probe)(uint32_t* out_device_count, teg_error* err);
+  teg_result (*open)(const teg_backend_open_params* params,
+                     teg_backend_device** out_device, teg_error* err);
+} teg_backend_ops;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // TEGULA_BACKEND_H

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Buffers: the front door of allocation. The fast path takes the session's
+// short lock once, asks the policy for a block, and counts. Everything that
+// must grow goes through the growth mutex and the ladder.
+#include <inttypes.h>
+
+#include "base/error.h"
+#include "core/objects.h"
+
+// ---- Create ----------------------------------------------------------------
+
+static teg_result check_params(const teg_session* session,
+                               const teg_buffer_params* params,
+                               teg_error* err) {
+  TEG_REQUIRE(session, err, "buffer_create: session is NULL");
+  TEG_REQUIRE(params, err, "buffer_create: params is NULL");
+  TEG_REQUIRE(params->struct_size == sizeof *params, err,
+              "buffer_create: params->struct_size is %" PRIu32
+              ", expected %zu",
+              params->struct_size, sizeof *params);
+  TEG_REQUIRE(params->size > 0 && params->size <= TEGI_MAX_BYTES, err,
+              "buffer_create: size %" PRIu64 " is not in 1 to 2^62",
+              params->size);
+  TEG_REQUIRE((uint32_t)params->lifetime < TEG_LIFETIME_COUNT, err,
+              "buffer_create: unknown lifetime %d", (int)params->lifetime);
+  uint32_t known = TEG_BUFFER_DEDICATED | TEG_BUFFER_FOREIGN;
+  TEG_REQUIRE((params->flags & ~known) == 0, err,
+              "buffer_create: unknown flags 0x%" PRIx32,
+              params->flags & ~known);
+  TEG_REQUIRE(params->tag < TEGI_TAG_COUNT, err,
+              "buffer_create: tag %" PRIu32 " was not made by session_tag",
+              params->tag);
+  bool is_growing = params->max_size != 0;
+  TEG_REQUIRE(!is_growing || (params->lifetime == TEG_LIFETIME_STATE &&
+                              params->max_size >= params->size &&
+                              params->max_size <= TEGI_MAX_BYTES),
+              err,
+              "buffer_create: max_size %" PRIu64
+              " needs the lifetime STATE and at least size bytes",
+              params->max_size);
+  TEG_REQUIRE(
+      !params->stream || params->stream->session->device == session->device,
+      err, "buffer_create: the stream is on another device");
+  return TEG_OK;
+}
+
+static tegi_policy* choose_policy(const teg_session* session,
+                                  const teg_buffer_params* params) {
+  if (params->flags & TEG_BUFFER_DEDICATED) return session->dedicated;
+  return session->by_lifetime[params->lifetime];
+}
+
+// Session's lock held. Counts and describes a block that was just taken.
+static bool begin_life(teg_session* session, tegi_block* block,
+                       const teg_buffer_params* params, teg_stream* stream) {
+  teg_buffer* buffer = (teg_buffer*)block;
+  if (block->use.more) tegi_device_prune(session->device, &block->use);
+  if ((params->flags & TEG_BUFFER_FOREIGN) &&
+      !tegi_use_stamp(&session->device->host, &block->use, stream->timeline.id,
+                      tegi_load_relaxed(&stream->timeline.submitted) + 1)) {
+    return false;
+  }
+  buffer->session = session;
+  buffer->size = params->size;
+  buffer->number = ++session->next_buffer_number;
+  buffer->stream = stream;
+  buffer->max_size = params->max_size;
+  buffer->foreign = NULL;
+  buffer->flags = params->flags;
+  buffer->tag = (uint16_t)params->tag;
+  buffer->lifetime = (uint8_t)params->lifetime;
+  uint64_t granted = block->size;
+  tegi_counters_add(&session->totals, params->size, granted);
+  tegi_counters_add(&session->lifetimes[params->lifetime], params->size,
+                    granted);
+  if (params->tag) {
+    tegi_counters_add(&session->tags[params->tag].counters, params->size,
+                      granted);
+  }
+  tegi_session_publish(session, false);
+  return true;
+}
+
+static void count_failure(teg_session* session,
+                          const teg_buffer_params* params) {
+  tegi_lock_acquire(&session->lock);
+  tegi_counter_add(&session->totals.failure_count, 1);
+  tegi_counter_add(&session->lifetimes[params->lifetime].failure_count, 1);
+  tegi_lock_release(&session->lock);
+}
+
+// The policy has no block ready: grows it. TEG_OK gives a block of the policy
+// that no one counts yet.
+static teg_result grow(teg_session* session, tegi_policy* policy,
+                       const tegi_request* request, tegi_block** out_block,
+                       teg_error* err) {
+  tegi_mutex_lock(&session->growth);
+  tegi_lock_acquire(&session->lock);
+  *out_block = policy->ops->take(policy, request);
+  tegi_lock_release(&session->lock);
+  teg_result result = TEG_OK;
+  if (!*out_block) {
+    result = tegi_ladder_grow(session, policy, request, out_block, err);
+  }
+  tegi_mutex_unlock(&session->growth);
+  return result;
+}
+
+static teg_result create_by_growing(teg_session* session, tegi_policy* policy,
+                                    const tegi_request* request,
+                                    const teg_buffer_params* params,
+                                    teg_stream* stream,
+                                    teg_buffer** out_buffer, teg_error* err) {
+  tegi_block* block = NULL;
+  teg_result result = grow(session, policy, request, &block, err);
+  if (result == TEG_OK) {
+    tegi_lock_acquire(&session->lock);
+    if (begin_life(session, block, params, stream)) {
+      *out_buffer = (teg_buffer*)block;
+    } else {
+      policy->ops->give(policy, block);
+      result = tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                              "buffer_create: no host memory for its uses");
+    }
+    tegi_lock_release(&session->lock);
+  }
+  if (result != TEG_OK) count_failure(session, params);
+  return result;
+}
+
+static teg_result over_session_budget(teg_session* session,
+                                      const teg_buffer_params* params,
+                                      teg_error* err) {
+  count_failure(session, params);
+  return tegi_error_set(
+      err, TEG_OVER_BUDGET,
+      "buffer_create: %" PRIu64 " bytes more would exceed the budget of %"
+      PRIu64 " of session \"%.60s\", which has %" PRIu64 " live",
+      params->size, session->session_budget, session->name,
+      tegi_load_relaxed(&session->totals.live_bytes));
+}
+
+teg_result teg_buffer_create(teg_session* session,
+                             const teg_buffer_params* params,
+                             teg_buffer** out_buffer, teg_error* err) {
+  TEG_REQUIRE(out_buffer, err, "buffer_create: out_buffer is NULL");
+  *out_buffer = NULL;
+  teg_result result = check_params(session, params, err);
+  if (result != TEG_OK) return result;
+  teg_stream* stream = params->stream ? params->stream : session->first_stream;
+  uint64_t alignment = session->device->caps.buffer_alignment;
+  tegi_request request = {
+      .size = tegi_align_up(params->size, alignment),
+      .max_size = params->max_size
+                      ? tegi_align_up(params->max_size, alignment)
+                      : 0,
+      .stream = stream->timeline.id,
+  };
+  tegi_policy* policy = choose_policy(session, params);
+  tegi_lock_acquire(&session->lock);
+  if (session->session_budget &&
+      tegi_load_relaxed(&session->totals.live_bytes) + params->size >
+          session->session_budget) {
+    tegi_lock_release(&session->lock);
+    return over_session_budget(session, params, err);
+  }
+  tegi_block* block = policy->ops->take(policy, &request);
+  if (block && begin_life(session, block, params, stream)) {
+    tegi_counter_add(&session->hit_count, 1);
+    *out_buffer = (teg_buffer*)block;
+    tegi_lock_release(&session->lock);
+    return TEG_OK;
+  }
+  if (block) policy->ops->give(policy, block);
+  tegi_lock_release(&session->lock);
+  return create_by_growing(session, policy, &request, params, stream,
+                           out_buffer, err);
+}
+
+// ---- Destroy ---------------------------------------------------------------
+
+static void stamp_recording(teg_session* session, tegi_use_set* use,
+                            tegi_stream_id id) {
+  teg_device* device = session->device;
+  tegi_lock_acquire(&device->lock);
+  const tegi_timeline* timeline =
+      device->timelines.find(device->timelines.user, id);
+  uint64_t serial =
+      timeline ? tegi_load_relaxed(&timeline->submitted) + 1 : 0;
+  tegi_lock_release(&device->lock);
+  // The entry was made by used_on, so this cannot need memory.
+  if (serial) (void)tegi_use_stamp(&device->host, use, id, serial);
+}
+
+static size_t foreign_bytes(uint32_t capacity) {
+  return sizeof(tegi_foreign_streams) + capacity * sizeof(tegi_stream_id);
+}
+
+// Uses that tegula cannot see end here.
+static void stamp_foreign(teg_buffer* buffer) {
+  teg_session* session = buffer->session;
+  tegi_use_set* use = &buffer->block.use;
+  const teg_stream* home = buffer->stream;
+  uint64_t serial = tegi_load_relaxed(&home->timeline.submitted) + 1;
+  (void)tegi_use_stamp(&session->device->host, use, home->timeline.id, serial);
+  tegi_foreign_streams* foreign = buffer->foreign;
+  if (!foreign) return;
+  for (uint32_t i = 0; i < foreign->count; ++i) {
+    stamp_recording(session, use, foreign->ids[i]);
+  }
+  tegi_host_free(&session->device->host, foreign,
+                 foreign_bytes(foreign->capacity));
+  buffer->foreign = NULL;
+}
+
+void teg_buffer_destroy(teg_buffer* buffer) {
+  if (!buffer) return;
+  teg_session* session = buffer->session;
+  tegi_lock_acquire(&session->lock);
+  if ((buffer->flags & TEG_BUFFER_FOREIGN) || buffer->foreign) {
+    stamp_foreign(buffer);
+  }
+  uint64_t granted = buffer->block.size;
+  tegi_counters_remove(&session->totals, buffer->size, granted);
+  tegi_counters_remove(&session->lifetimes[buffer->lifetime], buffer->size,
+                       granted);
+  if (buffer->tag) {
+    tegi_counters_remove(&session->tags[buffer->tag].counters, buffer->size,
+                         granted);
+  }
+  tegi_session_publish(session, false);
+  tegi_policy* policy = tegi_buffer_policy(buffer);
+  policy->ops->give(policy, &buffer->block);
+  tegi_lock_release(&session->lock);
+}
+
+// ---- Resize ----------------------------------------------------------------
+
+teg_result teg_buffer_resize(teg_buffer* buffer, uint64_t size,
+                             teg_error* err) {
+  TEG_REQUIRE(buffer, err, "buffer_resize: buffer is NULL");
+  TEG_REQUIRE(buffer->max_size != 0, err,
+              "buffer_resize: buffer %" PRIu64 " was made without a max_size",
+              buffer->number);
+  TEG_REQUIRE(size > 0 && size <= buffer->max_size, err,
+              "buffer_resize: size %" PRIu64 " is not in 1 to %" PRIu64, size,
+              buffer->max_size);
+  teg_session* session = buffer->session;
+  tegi_policy* policy = tegi_buffer_policy(buffer);
+  if (!policy->ops->resize) {
+    return tegi_error_set(err, TEG_UNSUPPORTED,
+                          "buffer_resize: policy %s cannot grow in place",
+                          policy->ops->name);
+  }
+  uint64_t alignment = session->device->caps.buffer_alignment;
+  tegi_mutex_lock(&session->growth);
+  teg_result result = policy->ops->resize(
+      policy, &buffer->block, tegi_align_up(size, alignment),
+      buffer->stream->timeline.id, err);
+  if (result == TEG_OK) {
+    tegi_lock_acquire(&session->lock);
+    tegi_counters* all[] = {
+        &session->totals,
+        &session->lifetimes[buffer->lifetime],
+        buffer->tag ? &session->tags[buffer->tag].counters : NULL,
+    };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; ++i) {
+      if (!all[i]) continue;
+      uint64_t live =
+          tegi_load_relaxed(&all[i]->live_bytes) - buffer->size + size;
+      tegi_store_relaxed(&all[i]->live_bytes, live);
+      tegi_atomic_max(&all[i]->peak_live_bytes, live);
+    }
+    buffer->size = size;
+    tegi_session_publish(session, false);
+    tegi_lock_release(&session->lock);
+  }
+  tegi_mutex_unlock(&session->growth);
+  return result;
+}
+
+// ---- Uses tegula cannot see ------------------------------------------------
+
+static bool add_foreign(teg_session* session, teg_buffer* buffer,
+                        tegi_stream_id id) {
+  tegi_host* host = &session->device->host;
+  tegi_foreign_streams* foreign = buffer->foreign;
+  for (uint32_t i = 0; foreign && i < foreign->count; ++i) {
+    if (foreign->ids[i] == id) return true;
+  }
+  if (!foreign || foreign->count == foreign->capacity) {
+    uint32_t capacity = foreign ? foreign->capacity * 2 : 4;
+    tegi_foreign_streams* grown =
+        tegi_host_alloc(host, foreign_bytes(capacity));
+    if (!grown) return false;
+    grown->capacity = capacity;
+    for (uint32_t i = 0; foreign && i < foreign->count; ++i) {
+      grown->ids[grown->count++] = foreign->ids[i];
+    }
+    if (foreign) {
+      tegi_host_free(host, foreign, foreign_bytes(foreign->capacity));
+    }
+    buffer->foreign = foreign = grown;
+  }
+  foreign->ids[foreign->count++] = id;
+  return true;
+}
+
+teg_result teg_buffer_used_on(teg_buffer* buffer, teg_stream* stream,
+                              teg_error* err) {
+  TEG_REQUIRE(buffer && stream, err, "buffer_used_on: an argument is NULL");
+  teg_session* session = buffer->session;
+  TEG_REQUIRE(stream->session->device == session->device, err,
+              "buffer_used_on: the stream is on another device");
+  tegi_lock_acquire(&session->lock);
+  bool is_added =
+      tegi_use_stamp(&session->device->host, &buffer->block.use,
+                     stream->timeline.id,
+                     tegi_load_relaxed(&stream->timeline.submitted) + 1) &&
+      add_foreign(session, buffer, stream->timeline.id);
+  tegi_lock_release(&session->lock);
+  if (is_added) return TEG_OK;
+  return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                        "buffer_used_on: no host memory");
+}
+
+// ---- Map -------------------------------------------------------------------
+
+teg_result teg_buffer_map(teg_buffer* buffer, void** out_pointer,
+                          teg_error* err) {
+  TEG_REQUIRE(buffer && out_pointer, err, "buffer_map: an argument is NULL");
+  *out_pointer = NULL;
+  teg_session* session = buffer->session;
+  teg_device* device = session->device;
+  if (!device->tables.map) {
+    return tegi_error_set(err, TEG_UNSUPPORTED,
+                          "buffer_map: memory of this device has no host "
+                          "pointers");
+  }
+  tegi_host* host = &device->host;
+  tegi_use_set use;
+  tegi_lock_acquire(&session->lock);
+  // Later maps while one is open need not wait for themselves.
+  uint32_t holds = buffer->block.use.host_holds;
+  bool is_copied = tegi_use_copy(host, &use, &buffer->block.use);
+  tegi_lock_release(&session->lock);
+  if (!is_copied) {
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                          "buffer_map: no host memory");
+  }
+  use.host_holds -= holds;
+  teg_result result =
+      tegi_device_wait(device, &use, buffer->stream->timeline.id, err);
+  tegi_use_clear(host, &use);
+  if (result != TEG_OK) return result;
+  tegi_lock_acquire(&session->lock);
+  buffer->block.use.host_holds++;
+  tegi_lock_release(&session->lock);
+  char* base = device->tables.map->host_pointer(device->backend,
+                                                buffer->block.extent->memory);
+  *out_pointer = base + buffer->block.offset;
+  return TEG_OK;
+}
+
+void teg_buffer_unmap(teg_buffer* buffer) {
+  if (!buffer) return;
+  teg_session* session = buffer->session;
+  tegi_lock_acquire(&session->lock);
+  if (buffer->block.use.host_holds > 0) buffer->block.use.host_holds--;
+  tegi_lock_release(&session->lock);
+}
+
+void teg_buffer_get_info(const teg_buffer* buffer, teg_buffer_info* out_info) {
+  if (!buffer || !out_info) return;
+  *out_info = (teg_buffer_info){
+      .struct_size = sizeof *out_info,
+      .lifetime = (teg_lifetime)buffer->lifetime,
+      .flags = buffer->flags,
+      .tag = buffer->tag,
+      .size = buffer->size,
+      .granted_bytes = buffer->block.size,
+      .number = buffer->number,
+      .offset = buffer->block.offset,
+      .memory = buffer->block.extent->memory,
+      .policy = tegi_buffer_policy(buffer)->ops->name,
+  };
+}

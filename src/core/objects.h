@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The structures behind the public handles, and how core's files call each
+// other. Locks, by rank (take them in this order only):
+//   1 session->growth   mutex   serialises what calls the driver for a session
+//   2 device->registry  mutex   the lists of sessions and streams
+//   3 session->lock     short   the session's policies, buffers and counters
+//   4 device->lock      short   timelines, extents, lent buffers, free tiles
+// The driver is never called under 3 or 4.
+#ifndef TEGULA_CORE_OBJECTS_H
+#define TEGULA_CORE_OBJECTS_H
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "core/heaps.h"
+#include "core/options.h"
+#include "core/reuse.h"
+#include "range/bins.h"
+#include "tegula/device.h"
+#include "tegula/session.h"
+#include "tegula/stats.h"
+#include "tegula/stream.h"
+
+enum { TEGI_TAG_COUNT = 64, TEGI_POLICY_SLOTS = TEG_LIFETIME_COUNT + 1 };
+
+// Counters with one writer (the holder of the session's lock).
+typedef struct tegi_counters {
+  tegi_atomic_u64 live_bytes;
+  tegi_atomic_u64 peak_live_bytes;
+  tegi_atomic_u64 granted_bytes;
+  tegi_atomic_u64 create_count;
+  tegi_atomic_u64 destroy_count;
+  tegi_atomic_u64 failure_count;
+} tegi_counters;
+
+struct teg_device {
+  tegi_host host;
+  teg_log log;
+  teg_options options;
+  const char* backend_name;
+  teg_backend_device* backend;
+  teg_backend_tables tables;
+  teg_backend_caps caps;
+
+  tegi_mutex registry;
+  teg_session* sessions;        // guarded by registry
+  tegi_atomic_u64 session_count;
+  uint32_t next_session_number;  // guarded by registry
+
+  tegi_lock lock;
+  teg_stream** streams;     // by id; NULL = gone. Guarded by lock
+  size_t stream_capacity;   // guarded by lock
+  uint32_t next_stream_id;  // guarded by lock
+  tegi_slab extents;        // guarded by lock
+  tegi_slab lent_blocks;    // guarded by lock
+  tegi_bins* lent;          // free buffers of any session. Guarded by lock
+  tegi_heaps heaps;         // guarded by lock
+  tegi_timelines timelines;
+
+  // Any number of writers.
+  tegi_atomic_u64 reserved_bytes;
+  tegi_atomic_u64 peak_reserved_bytes;
+  tegi_atomic_u64 driver_call_count;
+  tegi_atomic_u64 driver_ns;
+  tegi_atomic_u64 allocation_count;
+  tegi_atomic_u64 allocations_alive;
+  tegi_atomic_u64 tiles_mapped_count;
+  tegi_atomic_u64 tiles_remapped_count;
+  tegi_atomic_u64 wait_count;
+  tegi_atomic_u64 wait_ns;
+  tegi_atomic_u64 run_clock;
+  // Live bytes the sessions have published: exact to PUBLISH_BYTES each.
+  tegi_atomic_u64 run_live_bytes;
+  tegi_atomic_u64 static_live_bytes;
+  tegi_atomic_u64 peak_run_live_bytes;
+  tegi_atomic_u64 peak_live_bytes;
+  // What sessions that have ended have counted.
+  tegi_atomic_u64 ended_create_count;
+  tegi_atomic_u64 ended_hit_count;
+  tegi_atomic_u64 ended_failure_count;
+};
+
+struct teg_stream {
+  tegi_timeline timeline;
+  teg_session* session;
+  teg_queue_stream* queue;
+  tegi_atomic_u64 thread;  // that recorded or submitted last; 0 = none yet
+  uint32_t pin_count;      // guarded by device->lock
+  bool has_queue_writes;   // in the recorded batch
+  uint64_t last_real;      // serial of the last batch that was not dropped
+  teg_stream* next;        // in the session. Guarded by registry
+};
+
+typedef struct tegi_tag {
+  char* name;
+  tegi_counters counters;
+} tegi_tag;
+
+typedef struct tegi_core_source {
+  tegi_source base;
+  teg_session* session;
+} tegi_core_source;
+
+struct teg_session {
+  teg_device* device;
+  char* name;
+  uint32_t number;
+  teg_options options;
+  tegi_policy_options policy_options;
+  teg_session* next;  // guarded by registry
+
+  tegi_mutex growth;
+  tegi_core_source source;
+  teg_stream* streams;  // guarded by registry
+  teg_stream* first_stream;
+  _Atomic uint32_t is_running;
+
+  tegi_lock lock;  // guards everything below
+  tegi_slab blocks;
+  uint64_t next_buffer_number;
+  tegi_policy* by_lifetime[TEG_LIFETIME_COUNT];
+  tegi_policy* dedicated;
+  tegi_policy* slots[TEGI_POLICY_SLOTS];  // each policy once
+  uint32_t slot_count;
+  bool has_submit_hooks;
+  tegi_extent* retired_head;  // in the order they were retired
+  tegi_extent** retired_tail;
+  uint64_t session_budget;
+  tegi_counters totals;
+  tegi_counters lifetimes[TEG_LIFETIME_COUNT];
+  tegi_tag tags[TEGI_TAG_COUNT];
+  uint32_t tag_count;
+  tegi_atomic_u64 hit_count;
+  tegi_atomic_u64 peak_run_live_bytes;
+  uint64_t published_run_bytes;
+  uint64_t published_static_bytes;
+};
+
+// A buffer is a block and what the caller said about it.
+typedef struct tegi_foreign_streams {
+  uint32_t count;
+  uint32_t capacity;
+  tegi_stream_id ids[];
+} tegi_foreign_streams;
+
+struct teg_buffer {
+  tegi_block block;
+  teg_session* session;
+  uint64_t size;
+  uint64_t number;
+  teg_stream* stream;
+  uint64_t max_size;
+  tegi_foreign_streams* foreign;  // beyond the home stream; NULL = none
+  uint32_t flags;
+  uint16_t tag;
+  uint8_t lifetime;
+};
+
+// ---- core/device.c
+void tegi_log_line(const teg_device* device, teg_log_level level,
+                   const char* format, ...) TEGI_PRINTF(3, 4);
+// The backend's device behind a device, for host.h and null.h.
+teg_backend_device* tegi_device_backend(teg_device* device);
+
+// ---- core/timeline.c
+// Publishes |stream| under a new id. TEG_OUT_OF_HOST_MEMORY.
+teg_result tegi_timeline_add(teg_device* device, teg_stream* stream,
+                             teg_error* err);
+// After this the id is unknown, which means idle. Waits for pins.
+void tegi_timeline_remove(teg_device* device, teg_stream* stream);
+// Asks the queue what is complete. No lock is held.
+void tegi_stream_poll(teg_stream* stream);
+bool tegi_device_set_is_idle(teg_device* device, const tegi_use_set* set);
+tegi_verdict tegi_device_check(teg_device* device, const tegi_use_set* set,
+                               tegi_write write, tegi_stream_id stream);
+void tegi_device_prune(teg_device* device, tegi_use_set* set);
+// Blocks until the set is idle; see tegi_source_ops.wait.
+teg_result tegi_device_wait(teg_device* device, const tegi_use_set* set,
+                            tegi_stream_id stream, teg_error* err);
+
+// ---- core/stream.c
+// As teg_stream_submit, for the ladder and waits: only when |stream| is the
+// calling thread's own, TEG_BAD_STATE otherwise.
+teg_result tegi_stream_submit_own(teg_stream* stream, teg_error* err);
+// Drops the recorded batch: its stamps are given back, save queue writes.
+void tegi_stream_drop(teg_stream* stream);
+
+// ---- core/source.c
+extern const tegi_source_ops tegi_core_source_ops;
+// Destroys what was retired and is idle. No lock is held.
+void tegi_session_collect(teg_session* session);
+// Gives wholly free heaps back; |is_aged| only those free for `age` runs.
+uint64_t tegi_device_trim_heaps(teg_device* device, uint64_t min_age_runs);
+// Destroys lent buffers that are idle; the bytes given back.
+uint64_t tegi_device_trim_lent(teg_device* device);
+void tegi_device_add_reserved(teg_device* device, uint64_t bytes);
+
+// ---- core/ladder.c
+// Grows |policy| for |request|, going down the out-of-memory ladder.
+// The growth mutex is held.
+teg_result tegi_ladder_grow(teg_session* session, tegi_policy* policy,
+                            const tegi_request* request, tegi_block** out_block,
+                            teg_error* err);
+// All of a session's policies give back what they can; growth mutex held.
+uint64_t tegi_session_trim_policies(teg_session* session, bool is_idle_only);
+// As above for the idle sessions other than |asking| (NULL = for all).
+uint64_t tegi_device_trim_idle(teg_device* device, const teg_session* asking,
+                               bool is_idle_only);
+
+// ---- core/stats.c
+void tegi_counters_add(tegi_counters* counters, uint64_t size,
+                       uint64_t granted);
+void tegi_counters_remove(tegi_counters* counters, uint64_t size,
+                          uint64_t granted);
+// Session's lock held: tells the device of live bytes if they moved enough.
+void tegi_session_publish(teg_session* session, bool is_forced);
+void tegi_atomic_max(tegi_atomic_u64* value, uint64_t candidate);
+
+// Live bytes that are not STATIC. Session's lock held, or approximate.
+static inline uint64_t tegi_session_run_live(const teg_session* session) {
+  return tegi_load_relaxed(&session->totals.live_bytes) -
+         tegi_load_relaxed(&session->lifetimes[TEG_LIFETIME_STATIC].live_bytes);
+}
+
+static inline tegi_policy* tegi_buffer_policy(const teg_buffer* buffer) {
+  return buffer->session->slots[buffer->block.policy_index];
+}
+
+#endif  // TEGULA_CORE_OBJECTS_H

@@ -1,0 +1,604 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What policies ask core for: device objects, tiles, the rule of reuse, and
+// how much more may be reserved. Every call of the driver is counted and timed
+// here, and happens outside of the short locks.
+#include <inttypes.h>
+
+#include "base/error.h"
+#include "core/objects.h"
+
+static teg_session* session_of(tegi_source* source) {
+  return ((tegi_core_source*)source)->session;
+}
+
+static teg_device* device_of(tegi_source* source) {
+  return session_of(source)->device;
+}
+
+// ---- Counting the driver ---------------------------------------------------
+
+static uint64_t driver_enter(teg_device* device) {
+  tegi_fetch_add_relaxed(&device->driver_call_count, 1);
+  return tegi_now_ns();
+}
+
+static void driver_leave(teg_device* device, uint64_t begin_ns) {
+  tegi_fetch_add_relaxed(&device->driver_ns, tegi_now_ns() - begin_ns);
+}
+
+void tegi_device_add_reserved(teg_device* device, uint64_t bytes) {
+  uint64_t before = tegi_fetch_add_relaxed(&device->reserved_bytes, bytes);
+  tegi_atomic_max(&device->peak_reserved_bytes, before + bytes);
+}
+
+static void subtract(tegi_atomic_u64* value, uint64_t amount) {
+  tegi_fetch_add_relaxed(value, ~amount + 1);
+}
+
+// Enters |bytes| as reserved if the budget and the driver's limits allow it.
+static teg_result reserve_bytes(teg_device* device, uint64_t bytes,
+                                teg_error* err) {
+  if (bytes > device->caps.max_allocation_bytes) {
+    return tegi_error_set(err, TEG_LIMIT,
+                          "%" PRIu64 " bytes are more than the device's "
+                          "largest allocation of %" PRIu64,
+                          bytes, device->caps.max_allocation_bytes);
+  }
+  uint64_t most = device->caps.max_allocation_count;
+  if (most && tegi_load_relaxed(&device->allocations_alive) >= most) {
+    return tegi_error_set(err, TEG_LIMIT,
+                          "the device allows no more than %" PRIu64
+                          " allocations",
+                          most);
+  }
+  uint64_t budget = device->options.budget;
+  uint64_t before = tegi_fetch_add_relaxed(&device->reserved_bytes, bytes);
+  if (budget && before + bytes > budget) {
+    subtract(&device->reserved_bytes, bytes);
+    return tegi_error_set(err, TEG_OVER_BUDGET,
+                          "%" PRIu64 " bytes more would exceed the device's "
+                          "budget of %" PRIu64 " (reserved: %" PRIu64 ")",
+                          bytes, budget, before);
+  }
+  return TEG_OK;
+}
+
+// ---- Extents ---------------------------------------------------------------
+
+static tegi_extent* take_extent(teg_device* device) {
+  tegi_lock_acquire(&device->lock);
+  tegi_extent* extent = tegi_slab_take(&device->extents);
+  tegi_lock_release(&device->lock);
+  if (extent) *extent = (tegi_extent){.heap_index = UINT32_MAX};
+  return extent;
+}
+
+static void give_extent(teg_device* device, tegi_extent* extent) {
+  tegi_use_clear(&device->host, &extent->use);
+  tegi_lock_acquire(&device->lock);
+  tegi_slab_give(&device->extents, extent);
+  tegi_lock_release(&device->lock);
+}
+
+static uint64_t granule(const teg_device* device, tegi_extent_kind kind) {
+  bool is_tiled = kind != TEGI_EXTENT_BUFFER && device->tables.remap;
+  return is_tiled ? device->caps.tile_bytes : device->caps.buffer_granularity;
+}
+
+static teg_result make(teg_device* device, tegi_extent_kind kind,
+                       uint64_t bytes, tegi_extent* extent, teg_error* err) {
+  teg_result result;
+  uint64_t begin_ns = driver_enter(device);
+  if (kind == TEGI_EXTENT_BUFFER) {
+    result = device->tables.device->buffer_create(device->backend, bytes,
+                                                  &extent->memory, err);
+  } else if (kind == TEGI_EXTENT_HEAP) {
+    result = device->tables.device->heap_create(device->backend, bytes,
+                                                &extent->memory, err);
+  } else {
+    result = device->tables.remap->range_reserve(device->backend, bytes,
+                                                 &extent->memory, err);
+  }
+  driver_leave(device, begin_ns);
+  return result;
+}
+
+static teg_result create_extent(teg_device* device, tegi_extent_kind kind,
+                                uint64_t bytes, tegi_extent** out_extent,
+                                teg_error* err) {
+  *out_extent = NULL;
+  if (bytes > TEGI_MAX_BYTES) {
+    return tegi_error_set(err, TEG_LIMIT, "%" PRIu64 " bytes: too many", bytes);
+  }
+  bytes = tegi_align_up(bytes, granule(device, kind));
+  tegi_extent* extent = take_extent(device);
+  if (!extent) {
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                          "no host memory for the record of a device object");
+  }
+  extent->bytes = bytes;
+  extent->kind = kind;
+  teg_result result = TEG_OK;
+  bool is_memory = kind != TEGI_EXTENT_RANGE;
+  if (is_memory) result = reserve_bytes(device, bytes, err);
+  if (result == TEG_OK) {
+    result = make(device, kind, bytes, extent, err);
+    if (result != TEG_OK && is_memory) {
+      subtract(&device->reserved_bytes, bytes);
+    }
+  }
+  if (result != TEG_OK) {
+    give_extent(device, extent);
+    return result;
+  }
+  if (is_memory) {
+    tegi_atomic_max(&device->peak_reserved_bytes,
+                    tegi_load_relaxed(&device->reserved_bytes));
+    tegi_fetch_add_relaxed(&device->allocation_count, 1);
+    tegi_fetch_add_relaxed(&device->allocations_alive, 1);
+  }
+  *out_extent = extent;
+  return TEG_OK;
+}
+
+static void destroy_extent(teg_device* device, tegi_extent* extent) {
+  uint64_t begin_ns = driver_enter(device);
+  if (extent->kind == TEGI_EXTENT_RANGE) {
+    device->tables.remap->range_release(device->backend, extent->memory);
+  } else {
+    device->tables.device->memory_destroy(device->backend, extent->memory);
+  }
+  driver_leave(device, begin_ns);
+  if (extent->kind != TEGI_EXTENT_RANGE) {
+    subtract(&device->reserved_bytes, extent->bytes);
+    subtract(&device->allocations_alive, 1);
+  }
+  give_extent(device, extent);
+}
+
+static teg_result buffer_create(tegi_source* source, uint64_t bytes,
+                                tegi_extent** out_extent, teg_error* err) {
+  return create_extent(device_of(source), TEGI_EXTENT_BUFFER, bytes,
+                       out_extent, err);
+}
+
+static teg_result heap_create(tegi_source* source, uint64_t bytes,
+                              tegi_extent** out_extent, teg_error* err) {
+  return create_extent(device_of(source), TEGI_EXTENT_HEAP, bytes, out_extent,
+                       err);
+}
+
+static teg_result range_reserve(tegi_source* source, uint64_t bytes,
+                                tegi_extent** out_extent, teg_error* err) {
+  return create_extent(device_of(source), TEGI_EXTENT_RANGE, bytes, out_extent,
+                       err);
+}
+
+// Session's lock held, or nobody else can see the session.
+static void retire(tegi_source* source, tegi_extent* extent,
+                   tegi_use_set* use) {
+  teg_session* session = session_of(source);
+  extent->use = *use;
+  *use = (tegi_use_set){0};
+  extent->next = NULL;
+  *session->retired_tail = extent;
+  session->retired_tail = &extent->next;
+}
+
+void tegi_session_collect(teg_session* session) {
+  enum { MOST_BUSY_LOOKS = 64 };
+  teg_device* device = session->device;
+  tegi_extent* idle = NULL;
+  tegi_lock_acquire(&session->lock);
+  uint32_t busy_count = 0;
+  tegi_extent** at = &session->retired_head;
+  while (*at && busy_count < MOST_BUSY_LOOKS) {
+    tegi_extent* extent = *at;
+    if (!tegi_device_set_is_idle(device, &extent->use)) {
+      busy_count++;
+      at = &extent->next;
+      continue;
+    }
+    *at = extent->next;
+    if (!extent->next) session->retired_tail = at;
+    extent->next = idle;
+    idle = extent;
+  }
+  tegi_lock_release(&session->lock);
+  while (idle) {
+    tegi_extent* extent = idle;
+    idle = extent->next;
+    destroy_extent(device, extent);
+  }
+}
+
+static void collect(tegi_source* source) {
+  tegi_session_collect(session_of(source));
+}
+
+// ---- The rule, and how much may be reserved --------------------------------
+
+static tegi_verdict check(tegi_source* source, const tegi_use_set* use,
+                          tegi_write write, tegi_stream_id stream) {
+  return tegi_device_check(device_of(source), use, write, stream);
+}
+
+static teg_result wait(tegi_source* source, const tegi_use_set* use,
+                       tegi_stream_id stream, teg_error* err) {
+  return tegi_device_wait(device_of(source), use, stream, err);
+}
+
+static bool is_alone(const teg_device* device) {
+  return tegi_load_relaxed(&device->session_count) <= 1;
+}
+
+static bool is_shared(tegi_source* source) {
+  return !is_alone(device_of(source));
+}
+
+static uint64_t run_peak(tegi_source* source) {
+  const teg_session* session = session_of(source);
+  if (is_alone(session->device)) {
+    return tegi_load_relaxed(&session->peak_run_live_bytes);
+  }
+  return tegi_load_relaxed(&session->device->peak_run_live_bytes);
+}
+
+static uint64_t static_live(tegi_source* source) {
+  const teg_session* session = session_of(source);
+  if (is_alone(session->device)) {
+    return tegi_load_relaxed(
+        &session->lifetimes[TEG_LIFETIME_STATIC].granted_bytes);
+  }
+  return tegi_load_relaxed(&session->device->static_live_bytes);
+}
+
+static uint64_t reserved(tegi_source* source) {
+  return tegi_load_relaxed(&device_of(source)->reserved_bytes);
+}
+
+static uint64_t headroom(tegi_source* source, uint32_t slack_percent) {
+  if (slack_percent == UINT32_MAX) return UINT64_MAX;
+  uint64_t run = run_peak(source);
+  uint64_t fixed = static_live(source);
+  uint64_t of_all = (fixed + run) / 100 * slack_percent;
+  uint64_t of_run = run / 100 * slack_percent * 2;
+  uint64_t margin = 2 * device_of(source)->caps.tile_bytes;
+  of_run -= tegi_min_u64(of_run, margin);
+  uint64_t limit = fixed + run + tegi_min_u64(of_all, of_run);
+  uint64_t held = reserved(source);
+  return limit > held ? limit - held : 0;
+}
+
+// ---- Free buffers that move between sessions -------------------------------
+
+static void lend(tegi_source* source, tegi_extent* extent, tegi_use_set* use) {
+  teg_device* device = device_of(source);
+  tegi_lock_acquire(&device->lock);
+  tegi_block* block =
+      device->lent ? tegi_slab_take(&device->lent_blocks) : NULL;
+  if (block) {
+    *block = (tegi_block){.size = extent->bytes, .extent = extent};
+    extent->use = *use;
+    *use = (tegi_use_set){0};
+    tegi_bins_insert(device->lent, block);
+  }
+  tegi_lock_release(&device->lock);
+  if (!block) retire(source, extent, use);
+}
+
+typedef struct adoption {
+  teg_device* device;
+  uint64_t max_bytes;
+  tegi_stream_id stream;
+} adoption;
+
+// device->lock is held.
+static bool may_adopt(void* user, const tegi_block* block) {
+  const adoption* wanted = user;
+  teg_device* device = wanted->device;
+  const tegi_timeline* stream =
+      device->timelines.find(device->timelines.user, wanted->stream);
+  return block->size <= wanted->max_bytes &&
+         tegi_reuse_check(&device->timelines, &block->extent->use,
+                          TEGI_WRITE_DEVICE, stream,
+                          false) == TEGI_REUSE_NOW;
+}
+
+static tegi_extent* unlend(teg_device* device, tegi_block* block) {
+  tegi_extent* extent = block->extent;
+  tegi_bins_remove(device->lent, block);
+  tegi_slab_give(&device->lent_blocks, block);
+  return extent;
+}
+
+static tegi_extent* adopt(tegi_source* source, uint64_t min_bytes,
+                          uint64_t max_bytes, tegi_stream_id stream,
+                          tegi_use_set* out_use) {
+  teg_device* device = device_of(source);
+  tegi_extent* extent = NULL;
+  tegi_lock_acquire(&device->lock);
+  if (device->lent && device->lent->count > 0) {
+    adoption wanted = {device, max_bytes, stream};
+    tegi_block* block =
+        tegi_bins_find(device->lent, min_bytes, may_adopt, &wanted);
+    if (block) {
+      extent = unlend(device, block);
+      *out_use = extent->use;
+      extent->use = (tegi_use_set){0};
+    }
+  }
+  tegi_lock_release(&device->lock);
+  return extent;
+}
+
+static bool is_idle_block(void* user, const tegi_block* block) {
+  const teg_device* device = user;
+  return tegi_set_is_idle(&device->timelines, &block->extent->use);
+}
+
+uint64_t tegi_device_trim_lent(teg_device* device) {
+  uint64_t bytes = 0;
+  for (;;) {
+    tegi_extent* extent = NULL;
+    tegi_lock_acquire(&device->lock);
+    if (device->lent) {
+      tegi_block* block =
+          tegi_bins_find(device->lent, 1, is_idle_block, device);
+      if (block) extent = unlend(device, block);
+    }
+    tegi_lock_release(&device->lock);
+    if (!extent) return bytes;
+    bytes += extent->bytes;
+    destroy_extent(device, extent);
+  }
+}
+
+// ---- Tiles -----------------------------------------------------------------
+
+static uint32_t tiles_take(tegi_source* source, uint32_t count,
+                           tegi_tile* out) {
+  teg_device* device = device_of(source);
+  tegi_lock_acquire(&device->lock);
+  uint32_t taken = tegi_heaps_take(&device->heaps, count, out);
+  tegi_lock_release(&device->lock);
+  return taken;
+}
+
+static bool tiles_take_exact(tegi_source* source, tegi_tile first,
+                             uint32_t count) {
+  teg_device* device = device_of(source);
+  tegi_lock_acquire(&device->lock);
+  bool is_taken = tegi_heaps_take_exact(&device->heaps, first, count);
+  tegi_lock_release(&device->lock);
+  return is_taken;
+}
+
+static void tiles_give(tegi_source* source, const tegi_tile* tiles,
+                       uint32_t count) {
+  teg_device* device = device_of(source);
+  tegi_lock_acquire(&device->lock);
+  tegi_heaps_give(&device->heaps, tiles, count,
+                  tegi_load_relaxed(&device->run_clock));
+  tegi_lock_release(&device->lock);
+}
+
+static uint64_t tiles_free(tegi_source* source) {
+  teg_device* device = device_of(source);
+  tegi_lock_acquire(&device->lock);
+  uint64_t count = device->heaps.free_tiles;
+  tegi_lock_release(&device->lock);
+  return count;
+}
+
+// The bytes of a new heap for |tile_count| tiles: docs/design.md, "Heaps".
+static uint64_t heap_bytes(tegi_source* source, uint32_t tile_count,
+                           bool may_round, uint32_t slack_percent) {
+  const teg_device* device = device_of(source);
+  const teg_options* options = &device->options;
+  uint64_t needed = (uint64_t)tile_count * device->caps.tile_bytes;
+  if (!may_round) return needed;
+  uint64_t step = reserved(source) / options->heap_divisor;
+  step = tegi_max_u64(step, options->heap_min);
+  step = tegi_min_u64(step, options->heap_max);
+  uint64_t most = device->caps.max_allocation_count;
+  uint64_t alive = tegi_load_relaxed(&device->allocations_alive);
+  if (most && alive > most / 2) step *= 4;
+  step = tegi_min_u64(step, headroom(source, slack_percent));
+  step = tegi_align_down(step, device->caps.tile_bytes);
+  return tegi_min_u64(tegi_max_u64(step, needed),
+                      tegi_max_u64(device->caps.max_allocation_bytes, needed));
+}
+
+// A heap in the device's table, none of its tiles free.
+static teg_result add_heap(tegi_source* source, uint64_t bytes,
+                           tegi_extent** out_extent, teg_error* err) {
+  teg_device* device = device_of(source);
+  tegi_extent* extent;
+  teg_result result =
+      create_extent(device, TEGI_EXTENT_HEAP, bytes, &extent, err);
+  if (result != TEG_OK) return result;
+  uint32_t tiles = (uint32_t)(extent->bytes / device->caps.tile_bytes);
+  tegi_lock_acquire(&device->lock);
+  bool is_added = tegi_heaps_add(&device->host, &device->heaps, extent, tiles);
+  tegi_lock_release(&device->lock);
+  if (!is_added) {
+    destroy_extent(device, extent);
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                          "no host memory for the record of a heap");
+  }
+  *out_extent = extent;
+  return TEG_OK;
+}
+
+static teg_result heap_grow(tegi_source* source, uint32_t tile_count,
+                            bool may_round, uint32_t slack_percent,
+                            tegi_extent** out_extent, teg_error* err) {
+  *out_extent = NULL;
+  uint64_t bytes = heap_bytes(source, tile_count, may_round, slack_percent);
+  teg_result result = add_heap(source, bytes, out_extent, err);
+  uint64_t needed = heap_bytes(source, tile_count, false, 0);
+  if (result != TEG_OK && bytes > needed) {
+    result = add_heap(source, needed, out_extent, err);
+  }
+  return result;
+}
+
+static teg_result tiles_grow(tegi_source* source, uint32_t tile_count,
+                             bool may_round, uint32_t slack_percent,
+                             teg_error* err) {
+  tegi_extent* extent;
+  teg_result result =
+      heap_grow(source, tile_count, may_round, slack_percent, &extent, err);
+  if (result != TEG_OK) return result;
+  teg_device* device = device_of(source);
+  uint32_t count = (uint32_t)(extent->bytes / device->caps.tile_bytes);
+  for (uint32_t i = 0; i < count; ++i) {
+    tegi_tile tile = {extent->heap_index, i};
+    tiles_give(source, &tile, 1);
+  }
+  return TEG_OK;
+}
+
+uint64_t tegi_device_trim_heaps(teg_device* device, uint64_t min_age_runs) {
+  uint64_t now = tegi_load_relaxed(&device->run_clock);
+  if (now < min_age_runs) return 0;
+  uint64_t bytes = 0;
+  for (;;) {
+    tegi_lock_acquire(&device->lock);
+    tegi_extent* extent = tegi_heaps_remove_whole(
+        &device->host, &device->heaps, now - min_age_runs);
+    tegi_lock_release(&device->lock);
+    if (!extent) return bytes;
+    bytes += extent->bytes;
+    destroy_extent(device, extent);
+  }
+}
+
+static uint32_t tiles_borrow(tegi_source* source, uint32_t count) {
+  teg_session* asking = session_of(source);
+  teg_device* device = asking->device;
+  if (is_alone(device)) return 0;
+  uint32_t got = 0;
+  tegi_mutex_lock(&device->registry);
+  for (teg_session* session = device->sessions; session && got < count;
+       session = session->next) {
+    if (session == asking || session->is_running) continue;
+    if (!tegi_mutex_try(&session->growth)) continue;
+    for (uint32_t i = 0; i < session->slot_count && got < count; ++i) {
+      tegi_policy* policy = session->slots[i];
+      if (!policy->ops->lend_tiles) continue;
+      got += policy->ops->lend_tiles(policy, count - got,
+                                     session->first_stream->timeline.id);
+    }
+    tegi_mutex_unlock(&session->growth);
+  }
+  tegi_mutex_unlock(&device->registry);
+  return got;
+}
+
+// ---- Mapping ---------------------------------------------------------------
+
+enum { RUNS_ON_STACK = 64 };
+
+// Neighbouring slots over neighbouring tiles become one run.
+static size_t build_runs(teg_device* device, const uint32_t* slots,
+                         const tegi_tile* tiles, uint32_t count,
+                         uint32_t* in_out_from, teg_tile_run* runs) {
+  size_t run_count = 0;
+  uint32_t i = *in_out_from;
+  while (i < count && run_count < RUNS_ON_STACK) {
+    uint32_t first = i++;
+    while (i < count && slots[i] == slots[i - 1] + 1 &&
+           (!tiles || (tiles[i].heap_index == tiles[i - 1].heap_index &&
+                       tiles[i].tile_index == tiles[i - 1].tile_index + 1))) {
+      i++;
+    }
+    teg_tile_run* run = &runs[run_count++];
+    *run = (teg_tile_run){.range_tile_index = slots[first],
+                          .tile_count = i - first};
+    if (tiles) {
+      run->heap_tile_index = tiles[first].tile_index;
+      tegi_lock_acquire(&device->lock);
+      run->heap =
+          device->heaps.table[tiles[first].heap_index].extent->memory;
+      tegi_lock_release(&device->lock);
+    }
+  }
+  *in_out_from = i;
+  return run_count;
+}
+
+static teg_result unmap_slots(teg_device* device, tegi_extent* range,
+                              const uint32_t* slots, uint32_t count,
+                              teg_error* err) {
+  teg_tile_run runs[RUNS_ON_STACK];
+  uint32_t from = 0;
+  while (from < count) {
+    size_t run_count = build_runs(device, slots, NULL, count, &from, runs);
+    uint64_t begin_ns = driver_enter(device);
+    teg_result result = device->tables.remap->unmap(
+        device->backend, range->memory, runs, run_count, err);
+    driver_leave(device, begin_ns);
+    if (result != TEG_OK) return result;
+  }
+  return TEG_OK;
+}
+
+static teg_result map(tegi_source* source, tegi_extent* range,
+                      const uint32_t* slots, const tegi_tile* tiles,
+                      uint32_t count, teg_error* err) {
+  teg_device* device = device_of(source);
+  teg_tile_run runs[RUNS_ON_STACK];
+  uint32_t from = 0;
+  while (from < count) {
+    uint32_t done = from;
+    size_t run_count = build_runs(device, slots, tiles, count, &from, runs);
+    uint64_t begin_ns = driver_enter(device);
+    teg_result result = device->tables.remap->map(
+        device->backend, range->memory, runs, run_count, err);
+    driver_leave(device, begin_ns);
+    if (result != TEG_OK) {
+      (void)unmap_slots(device, range, slots, done, NULL);
+      return result;
+    }
+  }
+  tegi_lock_acquire(&device->lock);
+  uint32_t again = tegi_heaps_mark_mapped(&device->heaps, tiles, count);
+  tegi_lock_release(&device->lock);
+  tegi_fetch_add_relaxed(&device->tiles_mapped_count, count);
+  tegi_fetch_add_relaxed(&device->tiles_remapped_count, again);
+  return TEG_OK;
+}
+
+static teg_result unmap(tegi_source* source, tegi_extent* range,
+                        const uint32_t* slots, uint32_t count,
+                        teg_error* err) {
+  return unmap_slots(device_of(source), range, slots, count, err);
+}
+
+const tegi_source_ops tegi_core_source_ops = {
+    .check = check,
+    .retire = retire,
+    .headroom = headroom,
+    .reserved = reserved,
+    .is_shared = is_shared,
+    .run_peak = run_peak,
+    .lend = lend,
+    .adopt = adopt,
+    .tiles_take = tiles_take,
+    .tiles_give = tiles_give,
+    .tiles_take_exact = tiles_take_exact,
+    .tiles_free = tiles_free,
+    .wait = wait,
+    .collect = collect,
+    .buffer_create = buffer_create,
+    .heap_create = heap_create,
+    .tiles_grow = tiles_grow,
+    .heap_grow = heap_grow,
+    .tiles_borrow = tiles_borrow,
+    .range_reserve = range_reserve,
+    .map = map,
+    .unmap = unmap,
+};

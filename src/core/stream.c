@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Streams: recording, submitting, waiting. A stream belongs to the thread that
+// uses it; what other threads read of it is its timeline. Every command stamps
+// the buffers it touches before it is recorded.
+#include <inttypes.h>
+
+#include "base/error.h"
+#include "core/objects.h"
+
+static uint64_t recording_of(const teg_stream* stream) {
+  return tegi_load_acquire(&stream->timeline.submitted) + 1;
+}
+
+static void use_from_this_thread(teg_stream* stream) {
+  tegi_store_relaxed(&stream->thread, tegi_thread_self());
+}
+
+// ---- Life ------------------------------------------------------------------
+
+teg_result teg_stream_create(teg_session* session, teg_stream** out_stream,
+                             teg_error* err) {
+  TEG_REQUIRE(out_stream, err, "stream_create: out_stream is NULL");
+  *out_stream = NULL;
+  TEG_REQUIRE(session, err, "stream_create: session is NULL");
+  teg_device* device = session->device;
+  teg_stream* stream = tegi_host_alloc(&device->host, sizeof *stream);
+  if (!stream) {
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                          "stream_create: no host memory");
+  }
+  stream->session = session;
+  stream->timeline.queue_id = 1;
+  teg_result result = device->tables.queue->stream_create(
+      device->backend, &stream->queue, err);
+  if (result == TEG_OK) {
+    result = tegi_timeline_add(device, stream, err);
+    if (result != TEG_OK) {
+      device->tables.queue->stream_destroy(device->backend, stream->queue);
+    }
+  }
+  if (result != TEG_OK) {
+    tegi_host_free(&device->host, stream, sizeof *stream);
+    return result;
+  }
+  tegi_mutex_lock(&device->registry);
+  stream->next = session->streams;
+  session->streams = stream;
+  tegi_mutex_unlock(&device->registry);
+  *out_stream = stream;
+  return TEG_OK;
+}
+
+static void unlink_stream(teg_stream* stream) {
+  teg_device* device = stream->session->device;
+  tegi_mutex_lock(&device->registry);
+  teg_stream** at = &stream->session->streams;
+  while (*at && *at != stream) at = &(*at)->next;
+  if (*at) *at = stream->next;
+  tegi_mutex_unlock(&device->registry);
+}
+
+void teg_stream_destroy(teg_stream* stream) {
+  if (!stream) return;
+  teg_device* device = stream->session->device;
+  unlink_stream(stream);
+  uint64_t submitted = tegi_load_acquire(&stream->timeline.submitted);
+  teg_error ignored;
+  (void)device->tables.queue->wait(stream->queue, submitted, &ignored);
+  tegi_timeline_remove(device, stream);
+  device->tables.queue->stream_destroy(device->backend, stream->queue);
+  tegi_host_free(&device->host, stream, sizeof *stream);
+}
+
+uint64_t teg_stream_recording(const teg_stream* stream) {
+  return stream ? recording_of(stream) : 0;
+}
+
+uint64_t teg_stream_submitted(const teg_stream* stream) {
+  return stream ? tegi_load_acquire(&stream->timeline.submitted) : 0;
+}
+
+uint64_t teg_stream_completed(teg_stream* stream) {
+  if (!stream) return 0;
+  tegi_stream_poll(stream);
+  return tegi_load_acquire(&stream->timeline.completed);
+}
+
+// ---- Commands --------------------------------------------------------------
+
+static teg_result check_range(const teg_buffer* buffer, const char* what,
+                              uint64_t offset, uint64_t size, teg_error* err) {
+  TEG_REQUIRE(buffer, err, "%s: buffer is NULL", what);
+  TEG_REQUIRE(size <= buffer->size && offset <= buffer->size - size, err,
+              "%s: bytes %" PRIu64 " to %" PRIu64
+              " are outside of buffer %" PRIu64 ", which has %" PRIu64,
+              what, offset, offset + size, buffer->number, buffer->size);
+  return TEG_OK;
+}
+
+static teg_span span_of(const teg_buffer* buffer, uint64_t offset,
+                        uint64_t size) {
+  return (teg_span){buffer->block.extent->memory,
+                    buffer->block.offset + offset, size, buffer->number};
+}
+
+// Stamps a buffer with the batch being recorded.
+static teg_result stamp(teg_stream* stream, teg_buffer* buffer,
+                        teg_error* err) {
+  teg_session* session = buffer->session;
+  tegi_lock_acquire(&session->lock);
+  bool is_stamped =
+      tegi_use_stamp(&session->device->host, &buffer->block.use,
+                     stream->timeline.id, recording_of(stream));
+  tegi_lock_release(&session->lock);
+  if (is_stamped) return TEG_OK;
+  return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                        "no host memory for one more stream that uses buffer "
+                        "%" PRIu64,
+                        buffer->number);
+}
+
+// What a buffer inherited from streams of other queues has to be waited for
+// on the device before its first command here. Same queue: nothing.
+static teg_result begin_use(teg_stream* stream, teg_buffer* buffer,
+                            teg_error* err) {
+  TEG_REQUIRE(buffer->session->device == stream->session->device, err,
+              "buffer %" PRIu64 " is on another device than the stream",
+              buffer->number);
+  use_from_this_thread(stream);
+  return stamp(stream, buffer, err);
+}
+
+teg_result teg_stream_fill(teg_stream* stream, teg_buffer* target,
+                           uint64_t offset, uint64_t size, uint32_t pattern,
+                           teg_error* err) {
+  TEG_REQUIRE(stream, err, "fill: stream is NULL");
+  teg_result result = check_range(target, "fill", offset, size, err);
+  if (result != TEG_OK || size == 0) return result;
+  result = begin_use(stream, target, err);
+  if (result != TEG_OK) return result;
+  teg_span span = span_of(target, offset, size);
+  const teg_queue_ops* queue = stream->session->device->tables.queue;
+  return queue->record_fill(stream->queue, &span, pattern, err);
+}
+
+teg_result teg_stream_copy(teg_stream* stream, teg_buffer* target,
+                           uint64_t target_offset, teg_buffer* source,
+                           uint64_t source_offset, uint64_t size,
+                           teg_error* err) {
+  TEG_REQUIRE(stream, err, "copy: stream is NULL");
+  teg_result result =
+      check_range(target, "copy target", target_offset, size, err);
+  if (result == TEG_OK) {
+    result = check_range(source, "copy source", source_offset, size, err);
+  }
+  if (result != TEG_OK || size == 0) return result;
+  bool is_apart = target_offset + size <= source_offset ||
+                  source_offset + size <= target_offset;
+  TEG_REQUIRE(target != source || is_apart, err,
+              "copy: the two ranges of buffer %" PRIu64 " overlap",
+              target->number);
+  result = begin_use(stream, target, err);
+  if (result == TEG_OK) result = begin_use(stream, source, err);
+  if (result != TEG_OK) return result;
+  teg_span to = span_of(target, target_offset, size);
+  teg_span from = span_of(source, source_offset, size);
+  const teg_queue_ops* queue = stream->session->device->tables.queue;
+  return queue->record_copy(stream->queue, &to, &from, err);
+}
+
+enum { MOST_ARGUMENTS = 32 };
+
+// Two arguments of one call over the same bytes, one of them written.
+static teg_result check_conflicts(const teg_argument* arguments,
+                                  const teg_binding* bindings, uint32_t count,
+                                  teg_error* err) {
+  for (uint32_t i = 0; i < count; ++i) {
+    for (uint32_t j = i + 1; j < count; ++j) {
+      bool is_written = bindings[i].is_written || bindings[j].is_written;
+      const teg_span* a = &bindings[i].span;
+      const teg_span* b = &bindings[j].span;
+      bool is_apart = a->memory != b->memory ||
+                      a->offset + a->size <= b->offset ||
+                      b->offset + b->size <= a->offset;
+      TEG_REQUIRE(!is_written || is_apart, err,
+                  "call: argument %" PRIu32 " (buffer %" PRIu64
+                  ") and argument %" PRIu32 " (buffer %" PRIu64
+                  ") overlap and one of them is written",
+                  i, arguments[i].buffer->number, j,
+                  arguments[j].buffer->number);
+    }
+  }
+  return TEG_OK;
+}
+
+teg_result teg_stream_call(teg_stream* stream, teg_host_kernel kernel,
+                           void* user, const teg_argument* arguments,
+                           uint32_t argument_count, teg_error* err) {
+  TEG_REQUIRE(stream && kernel, err, "call: stream or kernel is NULL");
+  TEG_REQUIRE(argument_count == 0 || arguments, err, "call: arguments is NULL");
+  TEG_REQUIRE(argument_count <= MOST_ARGUMENTS, err,
+              "call: %" PRIu32 " arguments, at most %d", argument_count,
+              MOST_ARGUMENTS);
+  const teg_device* device = stream->session->device;
+  if (!device->tables.map) {
+    return tegi_error_set(err, TEG_UNSUPPORTED,
+                          "call: memory of this device has no host pointers");
+  }
+  teg_binding bindings[MOST_ARGUMENTS];
+  for (uint32_t i = 0; i < argument_count; ++i) {
+    const teg_argument* argument = &arguments[i];
+    teg_result result = check_range(argument->buffer, "call", argument->offset,
+                                    argument->size, err);
+    if (result != TEG_OK) return result;
+    uint64_t size = argument->size;
+    if (size == 0) size = argument->buffer->size - argument->offset;
+    bindings[i] = (teg_binding){
+        span_of(argument->buffer, argument->offset, size), argument->is_read,
+        argument->is_written};
+  }
+  teg_result result =
+      check_conflicts(arguments, bindings, argument_count, err);
+  for (uint32_t i = 0; result == TEG_OK && i < argument_count; ++i) {
+    result = begin_use(stream, arguments[i].buffer, err);
+  }
+  if (result != TEG_OK) return result;
+  use_from_this_thread(stream);
+  return device->tables.queue->record_call(stream->queue, kernel, user,
+                                           bindings, argument_count, err);
+}
+
+// ---- Submit and wait -------------------------------------------------------
+
+// What policies do after a submit; and what has become idle goes back.
+static void after_submit(teg_session* session) {
+  if (session->has_submit_hooks) {
+    tegi_lock_acquire(&session->lock);
+    for (uint32_t i = 0; i < session->slot_count; ++i) {
+      tegi_policy* policy = session->slots[i];
+      if (policy->ops->submitted) policy->ops->submitted(policy);
+    }
+    tegi_lock_release(&session->lock);
+  }
+  if (session->retired_head) tegi_session_collect(session);
+}
+
+teg_result teg_stream_submit(teg_stream* stream, uint64_t* out_serial,
+                             teg_error* err) {
+  if (out_serial) *out_serial = 0;
+  TEG_REQUIRE(stream, err, "submit: stream is NULL");
+  use_from_this_thread(stream);
+  uint64_t serial = recording_of(stream);
+  const teg_queue_ops* queue = stream->session->device->tables.queue;
+  teg_result result = queue->submit(stream->queue, serial, err);
+  if (result != TEG_OK) return result;
+  tegi_store_release(&stream->timeline.submitted, serial);
+  stream->last_real = serial;
+  // Queue writes of dropped batches land with this submit.
+  tegi_store_release(&stream->timeline.dropped_to, 0);
+  stream->has_queue_writes = false;
+  tegi_stream_poll(stream);
+  after_submit(stream->session);
+  if (out_serial) *out_serial = serial;
+  return TEG_OK;
+}
+
+void tegi_stream_drop(teg_stream* stream) {
+  uint64_t serial = recording_of(stream);
+  const teg_queue_ops* queue = stream->session->device->tables.queue;
+  queue->discard(stream->queue);
+  if (stream->has_queue_writes) {
+    if (tegi_load_relaxed(&stream->timeline.dropped_to) == 0) {
+      tegi_store_release(&stream->timeline.dropped_from, serial - 1);
+    }
+    tegi_store_release(&stream->timeline.dropped_to, serial);
+  }
+  // The serial counts as submitted: complete when the one before it is.
+  tegi_store_release(&stream->timeline.submitted, serial);
+  tegi_stream_poll(stream);
+}
+
+teg_result tegi_stream_submit_own(teg_stream* stream, teg_error* err) {
+  uint64_t thread = tegi_load_relaxed(&stream->thread);
+  if (thread != 0 && thread != tegi_thread_self()) {
+    return tegi_error_set(err, TEG_BAD_STATE,
+                          "stream %" PRIu32
+                          " is used by another thread: its batch is not "
+                          "submitted for it",
+                          stream->timeline.id);
+  }
+  return teg_stream_submit(stream, NULL, err);
+}
+
+teg_result teg_stream_wait(teg_stream* stream, uint64_t serial,
+                           teg_error* err) {
+  TEG_REQUIRE(stream, err, "wait: stream is NULL");
+  uint64_t submitted = tegi_load_acquire(&stream->timeline.submitted);
+  if (serial > submitted) {
+    return tegi_error_set(err, TEG_BAD_STATE,
+                          "wait: batch %" PRIu64
+                          " is not submitted yet (the last one is %" PRIu64
+                          ")",
+                          serial, submitted);
+  }
+  if (serial == 0) return TEG_OK;
+  const teg_queue_ops* queue = stream->session->device->tables.queue;
+  teg_result result =
+      queue->wait(stream->queue, tegi_min_u64(serial, stream->last_real), err);
+  tegi_stream_poll(stream);
+  if (stream->session->retired_head) tegi_session_collect(stream->session);
+  return result;
+}
+
+teg_result teg_stream_wait_for(teg_stream* stream, teg_stream* other,
+                               uint64_t serial, teg_error* err) {
+  TEG_REQUIRE(stream && other, err, "wait_for: a stream is NULL");
+  TEG_REQUIRE(stream->session->device == other->session->device, err,
+              "wait_for: the streams are on different devices");
+  uint64_t submitted = tegi_load_acquire(&other->timeline.submitted);
+  if (serial > submitted) {
+    return tegi_error_set(err, TEG_BAD_STATE,
+                          "wait_for: batch %" PRIu64
+                          " of the other stream is not submitted yet (the "
+                          "last one is %" PRIu64 ")",
+                          serial, submitted);
+  }
+  use_from_this_thread(stream);
+  if (serial == 0 || stream == other) return TEG_OK;
+  const teg_queue_ops* queue = stream->session->device->tables.queue;
+  return queue->record_wait(stream->queue, other->queue, serial, err);
+}

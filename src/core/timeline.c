@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Streams by id, and the rule of reuse asked against them. The table is
+// guarded by device->lock; a stream that is waited for without the lock is
+// pinned, and its removal waits for the pins.
+#include "core/objects.h"
+
+#include "base/error.h"
+
+// device->lock is held.
+static teg_stream* stream_of(const teg_device* device, tegi_stream_id id) {
+  return id < device->stream_capacity ? device->streams[id] : NULL;
+}
+
+static const tegi_timeline* find(void* user, tegi_stream_id id) {
+  const teg_stream* stream = stream_of(user, id);
+  return stream ? &stream->timeline : NULL;
+}
+
+teg_result tegi_timeline_add(teg_device* device, teg_stream* stream,
+                             teg_error* err) {
+  device->timelines.find = find;
+  device->timelines.user = device;
+  tegi_lock_acquire(&device->lock);
+  tegi_stream_id id = device->next_stream_id + 1;
+  bool is_full = id >= TEGI_USE_QUEUE ||
+                 !tegi_host_grow_array(&device->host, &device->streams,
+                                       &device->stream_capacity,
+                                       (size_t)id + 1, sizeof(teg_stream*));
+  if (!is_full) {
+    device->next_stream_id = id;
+    stream->timeline.id = id;
+    device->streams[id] = stream;
+  }
+  tegi_lock_release(&device->lock);
+  if (is_full) {
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                          "stream: no host memory for its id");
+  }
+  return TEG_OK;
+}
+
+void tegi_timeline_remove(teg_device* device, teg_stream* stream) {
+  bool is_pinned = true;
+  while (is_pinned) {
+    tegi_lock_acquire(&device->lock);
+    is_pinned = stream->pin_count > 0;
+    if (!is_pinned) device->streams[stream->timeline.id] = NULL;
+    tegi_lock_release(&device->lock);
+    if (is_pinned) tegi_thread_yield();
+  }
+}
+
+void tegi_stream_poll(teg_stream* stream) {
+  if (tegi_load_relaxed(&stream->timeline.completed) ==
+      tegi_load_relaxed(&stream->timeline.submitted)) {
+    return;
+  }
+  const teg_device* device = stream->session->device;
+  uint64_t submitted = tegi_load_acquire(&stream->timeline.submitted);
+  uint64_t completed = device->tables.queue->completed(stream->queue);
+  // Dropped batches behind the last real one are over with it.
+  if (completed >= stream->last_real) completed = submitted;
+  tegi_atomic_max(&stream->timeline.completed, completed);
+}
+
+bool tegi_device_set_is_idle(teg_device* device, const tegi_use_set* set) {
+  if (tegi_use_is_empty(set)) return true;
+  tegi_lock_acquire(&device->lock);
+  bool is_idle = tegi_set_is_idle(&device->timelines, set);
+  tegi_lock_release(&device->lock);
+  return is_idle;
+}
+
+tegi_verdict tegi_device_check(teg_device* device, const tegi_use_set* set,
+                               tegi_write write, tegi_stream_id stream) {
+  if (tegi_use_is_empty(set)) return TEGI_REUSE_NOW;
+  tegi_lock_acquire(&device->lock);
+  tegi_verdict verdict = tegi_reuse_check(
+      &device->timelines, set, write, find(device, stream),
+      device->caps.remap == TEG_REMAP_QUEUE_ORDERED);
+  tegi_lock_release(&device->lock);
+  return verdict;
+}
+
+void tegi_device_prune(teg_device* device, tegi_use_set* set) {
+  tegi_lock_acquire(&device->lock);
+  tegi_set_prune(&device->host, &device->timelines, set);
+  tegi_lock_release(&device->lock);
+}
+
+// Pins the stream of |use| if there is something to wait for.
+static teg_stream* pin(teg_device* device, tegi_use use) {
+  tegi_lock_acquire(&device->lock);
+  teg_stream* stream = stream_of(device, use.stream & ~TEGI_USE_QUEUE);
+  if (stream &&
+      tegi_use_phase(&stream->timeline, use) == TEGI_PHASE_IDLE) {
+    stream = NULL;
+  }
+  if (stream) stream->pin_count++;
+  tegi_lock_release(&device->lock);
+  return stream;
+}
+
+static void unpin(teg_device* device, teg_stream* stream) {
+  tegi_lock_acquire(&device->lock);
+  stream->pin_count--;
+  tegi_lock_release(&device->lock);
+}
+
+static teg_result wait_for_use(teg_device* device, teg_stream* stream,
+                               tegi_use use, tegi_stream_id asking,
+                               teg_error* err) {
+  if (tegi_use_phase(&stream->timeline, use) == TEGI_PHASE_RECORDED) {
+    if (stream->timeline.id != asking) {
+      return tegi_error_set(err, TEG_BAD_STATE,
+                            "wait: the batch is recorded on another stream "
+                            "and not submitted");
+    }
+    teg_result result = tegi_stream_submit_own(stream, err);
+    if (result != TEG_OK) return result;
+  }
+  uint64_t serial = use.serial;
+  if (use.stream & TEGI_USE_QUEUE) {
+    serial = tegi_load_acquire(&stream->timeline.submitted);
+  }
+  serial = tegi_min_u64(serial, stream->last_real);
+  teg_result result =
+      device->tables.queue->wait(stream->queue, serial, err);
+  tegi_stream_poll(stream);
+  return result == TEG_DEVICE_LOST ? result : TEG_OK;
+}
+
+teg_result tegi_device_wait(teg_device* device, const tegi_use_set* set,
+                            tegi_stream_id asking, teg_error* err) {
+  if (set->host_holds > 0) {
+    return tegi_error_set(err, TEG_BAD_STATE,
+                          "wait: the bytes are mapped by the program");
+  }
+  uint64_t begin_ns = 0;
+  teg_result result = TEG_OK;
+  tegi_use use;
+  for (size_t i = 0; result == TEG_OK && tegi_use_at(set, i, &use); ++i) {
+    teg_stream* stream = pin(device, use);
+    if (!stream) continue;
+    if (begin_ns == 0) begin_ns = tegi_now_ns();
+    result = wait_for_use(device, stream, use, asking, err);
+    unpin(device, stream);
+  }
+  if (begin_ns != 0) {
+    tegi_fetch_add_relaxed(&device->wait_count, 1);
+    tegi_fetch_add_relaxed(&device->wait_ns, tegi_now_ns() - begin_ns);
+  }
+  return result;
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// bucket: buffers by a fixed table of size classes, each with a limit on how
+// many free ones are kept. Requests above the largest class are served exactly
+// and never kept. The default table is ONNX Runtime's (its WebGPU execution
+// provider, buffer_manager.cc; "tuned based on 80 models").
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "policy/whole.h"
+
+typedef struct bucket_policy {
+  tegi_policy base;
+  tegi_policy_env env;
+  tegi_class_table table;
+} bucket_policy;
+
+enum { NOT_KEPT = UINT16_MAX, MOST_CLASSES = 4096 };
+
+static const char ort_table[] =
+    "64:250 128:200 256:200 512:200 2048:230 4096:200 8192:50 16384:50 "
+    "32768:50 65536:50 131072:50 262144:50 524288:50 1048576:50 2097152:30 "
+    "4194304:20 8388608:10 12582912:10 16777216:10 26214400:15 33554432:22 "
+    "44236800:2 58982400:6 67108864:6 134217728:6 167772160:6";
+
+static bucket_policy* cast(tegi_policy* policy) {
+  return (bucket_policy*)policy;
+}
+
+static teg_result bad_table(teg_error* err, const char* at, const char* why) {
+  return tegi_error_set(err, TEG_INVALID,
+                        "buckets: %s at \"%.40s\"; expected size:count pairs "
+                        "with ascending sizes, such as \"4096:50 65536:20\"",
+                        why, at);
+}
+
+static teg_result parse_pair(const char** in_out_at, uint64_t* out_size,
+                             uint64_t* out_limit, teg_error* err) {
+  const char* at = *in_out_at;
+  char* end;
+  *out_size = strtoull(at, &end, 10);
+  if (end == at || *end != ':') return bad_table(err, at, "no size");
+  const char* limit = end + 1;
+  *out_limit = strtoull(limit, &end, 10);
+  if (end == limit) return bad_table(err, at, "no count");
+  while (*end == ' ' || *end == ',') end++;
+  *in_out_at = end;
+  return TEG_OK;
+}
+
+// Counts the pairs, and fills |items| unless it is NULL.
+static teg_result parse_table(const char* text, tegi_class* items,
+                              uint32_t* out_count, teg_error* err) {
+  uint64_t before = 0;
+  *out_count = 0;
+  for (const char* at = text; *at;) {
+    uint64_t size = 0;
+    uint64_t limit = 0;
+    const char* pair = at;
+    teg_result result = parse_pair(&at, &size, &limit, err);
+    if (result != TEG_OK) return result;
+    if (size <= before || size > TEGI_MAX_BYTES) {
+      return bad_table(err, pair, "sizes do not ascend");
+    }
+    if (limit >= UINT32_MAX) return bad_table(err, pair, "count too large");
+    if (*out_count == MOST_CLASSES) return bad_table(err, pair, "too many");
+    if (items) {
+      items[*out_count] =
+          (tegi_class){.size = size, .limit = (uint32_t)limit};
+    }
+    before = size;
+    (*out_count)++;
+  }
+  return *out_count ? TEG_OK : bad_table(err, text, "no pair");
+}
+
+static void destroy(tegi_policy* policy) {
+  bucket_policy* self = cast(policy);
+  tegi_class_table* table = &self->table;
+  for (uint32_t i = 0; i < table->count; ++i) {
+    (void)tegi_class_retire_all(&self->env, &table->items[i]);
+  }
+  tegi_host* host = self->env.host;
+  tegi_host_free(host, table->items, table->count * sizeof *table->items);
+  tegi_host_free(host, self, sizeof *self);
+}
+
+static teg_result create(const tegi_policy_env* env, tegi_policy** out_policy,
+                         teg_error* err) {
+  const char* text = env->options->buckets;
+  if (!text || !*text) text = ort_table;
+  uint32_t count = 0;
+  teg_result result = parse_table(text, NULL, &count, err);
+  if (result != TEG_OK) return result;
+  bucket_policy* self = tegi_host_alloc(env->host, sizeof *self);
+  tegi_class* items = tegi_host_calloc(env->host, count, sizeof *items);
+  if (!self || !items) {
+    tegi_host_free(env->host, items, count * sizeof *items);
+    tegi_host_free(env->host, self, sizeof *self);
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                          "policy bucket: no host memory");
+  }
+  (void)parse_table(text, items, &count, NULL);
+  self->base.ops = &tegi_policy_bucket;
+  self->env = *env;
+  self->table.items = items;
+  self->table.count = count;
+  tegi_class_table_index(&self->table);
+  *out_policy = &self->base;
+  return TEG_OK;
+}
+
+static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
+  bucket_policy* self = cast(policy);
+  uint64_t size = tegi_max_u64(request->size, request->max_size);
+  uint32_t index = tegi_class_table_find(&self->table, size);
+  if (index == self->table.count) return NULL;
+  tegi_class* entry = &self->table.items[index];
+  if (!entry->newest) return NULL;
+  const tegi_source_ops* ops = self->env.source->ops;
+  if (ops->check(self->env.source, &entry->newest->use, TEGI_WRITE_DEVICE,
+                 request->stream) != TEGI_REUSE_NOW) {
+    return NULL;
+  }
+  return tegi_class_pop(entry);
+}
+
+static void give(tegi_policy* policy, tegi_block* block) {
+  bucket_policy* self = cast(policy);
+  tegi_class* entry =
+      block->bin == NOT_KEPT ? NULL : &self->table.items[block->bin];
+  if (entry && entry->free_count < entry->limit) {
+    tegi_class_push(entry, block);
+  } else {
+    tegi_whole_retire(&self->env, block);
+  }
+}
+
+static teg_result grow(tegi_policy* policy, const tegi_request* request,
+                       tegi_block** out_block, teg_error* err) {
+  bucket_policy* self = cast(policy);
+  uint64_t size = tegi_max_u64(request->size, request->max_size);
+  uint32_t index = tegi_class_table_find(&self->table, size);
+  bool is_kept = index < self->table.count;
+  if (is_kept) size = self->table.items[index].size;
+  teg_result result =
+      tegi_whole_create(&self->env, size, request, out_block, err);
+  if (result == TEG_OK) {
+    (*out_block)->bin = is_kept ? (uint16_t)index : (uint16_t)NOT_KEPT;
+  }
+  return result;
+}
+
+static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
+                     tegi_stream_id stream) {
+  (void)is_idle_only;
+  (void)stream;
+  bucket_policy* self = cast(policy);
+  uint64_t bytes = 0;
+  tegi_lock_acquire(self->env.lock);
+  for (uint32_t i = 0; i < self->table.count && bytes < wanted; ++i) {
+    bytes += tegi_class_retire_all(&self->env, &self->table.items[i]);
+  }
+  tegi_lock_release(self->env.lock);
+  return bytes;
+}
+
+static void run_end(tegi_policy* policy, tegi_stream_id stream) {
+  (void)stream;
+  bucket_policy* self = cast(policy);
+  if (!self->env.source->ops->is_shared(self->env.source)) return;
+  for (uint32_t i = 0; i < self->table.count; ++i) {
+    tegi_class_lend_all(&self->env, &self->table.items[i]);
+  }
+}
+
+static teg_result validate(tegi_policy* policy, teg_error* err) {
+  bucket_policy* self = cast(policy);
+  for (uint32_t i = 0; i < self->table.count; ++i) {
+    const tegi_class* entry = &self->table.items[i];
+    teg_result result = tegi_class_validate(entry, "bucket", err);
+    if (result != TEG_OK) return result;
+    if (entry->free_count > entry->limit) {
+      return tegi_error_set(err, TEG_BAD_STATE,
+                            "bucket: class %" PRIu64 " keeps %" PRIu32
+                            " buffers, more than its limit of %" PRIu32,
+                            entry->size, entry->free_count, entry->limit);
+    }
+  }
+  return TEG_OK;
+}
+
+const tegi_policy_ops tegi_policy_bucket = {
+    .name = "bucket",
+    .keeps = "buffers by a table of size classes with limits",
+    .create = create,
+    .destroy = destroy,
+    .take = take,
+    .give = give,
+    .grow = grow,
+    .trim = trim,
+    .run_end = run_end,
+    .validate = validate,
+};

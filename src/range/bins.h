@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Free blocks by size: two levels of bins (a power of two, 32 steps inside),
+// each bin a list, with bitmaps to find the next bin that is not empty. Insert
+// and remove are constant time; a search looks at a bounded number of blocks.
+// The layout is that of two-level segregated fit (Masmano et al., "TLSF: a new
+// dynamic memory allocator for real-time systems", 2004); the search differs:
+// it looks inside the request's own bin first, for the tightest fit.
+//
+// Owns nothing: blocks link through bin_prev, bin_next. No lock.
+#ifndef TEGULA_RANGE_BINS_H
+#define TEGULA_RANGE_BINS_H
+
+#include "base/checked.h"
+#include "range/block.h"
+
+enum {
+  TEGI_BIN_STEP_BITS = 5,
+  TEGI_BIN_STEPS = 1 << TEGI_BIN_STEP_BITS,
+  TEGI_BIN_UNIT_BITS = 4,  // sizes are counted in 16 bytes
+  TEGI_BIN_LEVELS = 40,    // the last bin holds everything larger
+};
+
+typedef struct tegi_bins {
+  uint64_t level_bits;
+  uint32_t step_bits[TEGI_BIN_LEVELS];
+  uint64_t count;  // blocks in all bins
+  uint64_t bytes;  // their sizes added up
+  tegi_block* heads[TEGI_BIN_LEVELS * TEGI_BIN_STEPS];
+} tegi_bins;
+
+// The bin of a size; monotone.
+static inline uint32_t tegi_bin_of(uint64_t size) {
+  uint64_t units = size >> TEGI_BIN_UNIT_BITS;
+  if (units < TEGI_BIN_STEPS) return (uint32_t)units;
+  uint32_t high = tegi_high_bit(units);
+  uint32_t level = high - TEGI_BIN_STEP_BITS + 1;
+  if (level >= TEGI_BIN_LEVELS) return TEGI_BIN_LEVELS * TEGI_BIN_STEPS - 1;
+  uint32_t step =
+      (uint32_t)(units >> (high - TEGI_BIN_STEP_BITS)) & (TEGI_BIN_STEPS - 1);
+  return level * TEGI_BIN_STEPS + step;
+}
+
+static inline void tegi_bins_insert(tegi_bins* bins, tegi_block* block) {
+  uint32_t bin = tegi_bin_of(block->size);
+  tegi_block* head = bins->heads[bin];
+  block->bin = (uint16_t)bin;
+  block->bin_prev = NULL;
+  block->bin_next = head;
+  if (head) head->bin_prev = block;
+  bins->heads[bin] = block;
+  bins->level_bits |= UINT64_C(1) << (bin / TEGI_BIN_STEPS);
+  bins->step_bits[bin / TEGI_BIN_STEPS] |= 1u << (bin % TEGI_BIN_STEPS);
+  bins->count++;
+  bins->bytes += block->size;
+}
+
+static inline void tegi_bins_remove(tegi_bins* bins, tegi_block* block) {
+  uint32_t bin = block->bin;
+  if (block->bin_next) block->bin_next->bin_prev = block->bin_prev;
+  if (block->bin_prev) {
+    block->bin_prev->bin_next = block->bin_next;
+  } else {
+    bins->heads[bin] = block->bin_next;
+    if (!block->bin_next) {
+      uint32_t level = bin / TEGI_BIN_STEPS;
+      bins->step_bits[level] &= ~(1u << (bin % TEGI_BIN_STEPS));
+      if (bins->step_bits[level] == 0) {
+        bins->level_bits &= ~(UINT64_C(1) << level);
+      }
+    }
+  }
+  bins->count--;
+  bins->bytes -= block->size;
+}
+
+// First bin >= |bin| that is not empty; UINT32_MAX = none.
+static inline uint32_t tegi_bins_next(const tegi_bins* bins, uint32_t bin) {
+  uint32_t level = bin / TEGI_BIN_STEPS;
+  if (level >= TEGI_BIN_LEVELS) return UINT32_MAX;
+  uint32_t steps = bins->step_bits[level] & (~0u << (bin % TEGI_BIN_STEPS));
+  if (steps == 0) {
+    if (level + 1 >= TEGI_BIN_LEVELS) return UINT32_MAX;
+    uint64_t levels = bins->level_bits & (~UINT64_C(0) << (level + 1));
+    if (levels == 0) return UINT32_MAX;
+    level = tegi_low_bit(levels);
+    steps = bins->step_bits[level];
+  }
+  return level * TEGI_BIN_STEPS + tegi_low_bit(steps);
+}
+
+// Called for candidates that fit; false = not this one.
+typedef bool (*tegi_bins_filter)(void* user, const tegi_block* block);
+
+// The smallest block of at least |size| among the first few of the bins where
+// it can be. NULL = none. |filter| may be NULL.
+tegi_block* tegi_bins_find(const tegi_bins* bins, uint64_t size,
+                           tegi_bins_filter filter, void* user);
+
+#endif  // TEGULA_RANGE_BINS_H
