@@ -162,6 +162,12 @@ static bool is_pickle(const uint8_t* data, size_t size) {
 
 static teg_result foreign(teg_trace_reader* reader, const uint8_t* data,
                           size_t size, teg_error* err) {
+  if (begins_with(data, size, "\x89TGT")) {
+    return tegi_error_set(err, TEG_CORRUPT,
+                          "%s: tegula's own format, but its first %d bytes "
+                          "are damaged, as by a transfer as text",
+                          reader->path, TEGI_TGT_MAGIC_SIZE);
+  }
   char start[33] = {0};
   for (size_t i = 0; i < size && i < sizeof start - 1; ++i) {
     bool is_plain = data[i] >= 0x20 && data[i] < 0x7f;
