@@ -4,7 +4,7 @@
 // CSV into a pipe, the reader takes it from there, and when it closes the
 // converter is waited for. The converter's stderr goes to a file without a
 // name, so that it can become the error's message.
-#define _GNU_SOURCE  // posix_spawn, pipe2
+#define _GNU_SOURCE  // pipe2, environ
 
 #include "trace_input.h"
 
@@ -19,8 +19,6 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-extern char** environ;
 
 #define SCRIPT "pytorch_snapshot.py"
 

@@ -79,8 +79,8 @@ static teg_result find_line(teg_trace_reader* reader, tegi_trace_line* line,
 
 teg_result tegi_trace_line_next(teg_trace_reader* reader, tegi_trace_line* line,
                                 teg_error* err) {
-  const char* text;
-  size_t size;
+  const char* text = NULL;
+  size_t size = 0;
   do {
     teg_result result = find_line(reader, line, &text, &size, err);
     if (result != TEG_OK) return result;

@@ -329,10 +329,11 @@ static teg_result begin_events(teg_trace_reader* reader,
   tgt_decoder* decoder = reader->state;
   if (header->event_count == 0 ||
       header->event_count > TEGI_TGT_MAX_BLOCK_EVENTS ||
+      header->packed_size == 0 || header->plain_size == 0 ||
       header->packed_size > TEGI_TGT_MAX_PACKED_SIZE ||
       header->plain_size > TEGI_TGT_MAX_PLAIN_SIZE) {
     return tegi_trace_reader_corrupt(
-        reader, err, "%u events in %u bytes, %u unpacked: above the limits",
+        reader, err, "%u events in %u bytes, %u unpacked: outside the limits",
         header->event_count, header->packed_size, header->plain_size);
   }
   teg_result result = read_payload(reader, header, err);
@@ -396,7 +397,7 @@ static teg_result next_block(teg_trace_reader* reader, teg_error* err) {
   tgt_decoder* decoder = reader->state;
   if (decoder->block_offset != 0) ++decoder->block_index;
   decoder->is_in_events = false;
-  block_header header;
+  block_header header = {0};
   teg_result result = read_block_header(reader, &header, err);
   if (result != TEG_OK) return result;
   if (header.type == TEGI_TGT_BLOCK_EVENTS) {

@@ -139,7 +139,7 @@ static void corrupt_block_sizes_above_the_limits_allocate_nothing(
                      TEG_OK);
     teg_trace_event event;
     assert_int_equal(teg_trace_reader_next(reader, &event, &err), TEG_CORRUPT);
-    assert_non_null(strstr(err.message, "above the limits"));
+    assert_non_null(strstr(err.message, "outside the limits"));
     teg_trace_reader_close(reader);
     assert_true(heap.peak_bytes < 1 << 20);
     tegi_store_u32(header + field, kept);
