@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The table of `tegula replay`.
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "results.h"
+#include "table.h"
+
+typedef enum cell_form {
+  FORM_TEXT,
+  FORM_MEGABYTES,
+  FORM_COUNT,
+  FORM_RATIO,  // four digits behind the point
+  FORM_SHORT,  // two
+  FORM_NS,     // one
+  FORM_MS,     // nanoseconds as milliseconds
+} cell_form;
+
+// A column and where its figure is. |has_best|: the smallest stands out.
+typedef struct table_figure {
+  cli_column column;
+  cell_form form;
+  bool is_count;  // uint64_t; otherwise double
+  bool has_best;
+  size_t offset;
+} table_figure;
+
+#define AT(field) offsetof(teg_replay_result, field)
+
+static const table_figure figures[] = {
+    {{{"", "policy"}, true}, FORM_TEXT, false, false, AT(policy)},
+    {{{"peak live", "MB"}, false},
+     FORM_MEGABYTES,
+     true,
+     false,
+     AT(peak_live_bytes)},
+    {{{"reserved", "MB"}, false},
+     FORM_MEGABYTES,
+     true,
+     true,
+     AT(peak_reserved_bytes)},
+    {{{"", "ratio"}, false}, FORM_RATIO, false, true, AT(ratio)},
+    {{{"run", "ratio"}, false}, FORM_RATIO, false, true, AT(run_ratio)},
+    {{{"average", "MB"}, false},
+     FORM_MEGABYTES,
+     true,
+     true,
+     AT(average_reserved_bytes)},
+    {{{"driver", "calls"}, false}, FORM_COUNT, true, true, AT(driver_calls)},
+    {{{"allocs", "/late"}, false},
+     FORM_SHORT,
+     false,
+     true,
+     AT(allocations_per_late_run)},
+    {{{"tiles", "moved"}, false}, FORM_COUNT, true, true, AT(tiles_remapped)},
+    {{{"moved", "/late"}, false},
+     FORM_SHORT,
+     false,
+     true,
+     AT(tiles_remapped_per_late_run)},
+    {{{"", "waits"}, false}, FORM_COUNT, true, true, AT(waits)},
+    {{{"ns/op", "median"}, false}, FORM_NS, false, true, AT(ns_per_op_median)},
+    {{{"ns/op", "p99"}, false}, FORM_NS, false, true, AT(ns_per_op_p99)},
+    {{{"driver", "ms"}, false}, FORM_MS, false, true, AT(driver_ns)},
+    {{{"", "fail"}, false}, FORM_COUNT, true, false, AT(failures)},
+};
+
+enum { FIGURE_COUNT = sizeof figures / sizeof figures[0] };
+
+static double value_of(const table_figure* figure,
+                       const teg_replay_result* row) {
+  const char* field = (const char*)row + figure->offset;
+  if (!figure->is_count) return *(const double*)(const void*)field;
+  return (double)*(const uint64_t*)(const void*)field;
+}
+
+static uint64_t count_of(const table_figure* figure,
+                         const teg_replay_result* row) {
+  const char* field = (const char*)row + figure->offset;
+  return *(const uint64_t*)(const void*)field;
+}
+
+static cli_text format_figure(const table_figure* figure,
+                              const teg_replay_result* row) {
+  switch (figure->form) {
+    case FORM_MEGABYTES:
+      return cli_megabytes(count_of(figure, row));
+    case FORM_COUNT:
+      return cli_grouped(count_of(figure, row));
+    case FORM_RATIO:
+      return cli_fixed(value_of(figure, row), 4);
+    case FORM_SHORT:
+      return cli_fixed(value_of(figure, row), 2);
+    case FORM_NS:
+      return cli_fixed(value_of(figure, row), 1);
+    default:
+      return cli_fixed(value_of(figure, row) / 1e6, 1);
+  }
+}
+
+// "auto" says what it stands for.
+static void format_policy(const teg_replay_result* row, cli_cell* cell) {
+  if (strcmp(row->policy, "auto") == 0) {
+    snprintf(cell->text, sizeof cell->text, "auto: %.40s", row->policy_in_use);
+  } else {
+    snprintf(cell->text, sizeof cell->text, "%.40s", row->policy);
+  }
+}
+
+static void fill_cell(const table_figure* figure, const teg_replay_result* row,
+                      cli_cell* cell) {
+  if (figure->form == FORM_TEXT) {
+    format_policy(row, cell);
+    return;
+  }
+  // Without anything live there is no ratio.
+  bool has_figure = figure->form != FORM_RATIO || value_of(figure, row) > 0;
+  cli_text text = has_figure ? format_figure(figure, row) : (cli_text){"-"};
+  snprintf(cell->text, sizeof cell->text, "%s", text.text);
+}
+
+static bool may_stand_out(const teg_replay_result* row) {
+  return row->is_complete && row->failures == 0;
+}
+
+// The smallest figure of a column stands out, with all that show the same
+// text, unless that is more than half of the rows.
+static void mark_best(const cli_trace* trace, cli_cell* cells, size_t column) {
+  const char* best = NULL;
+  double lowest = 0;
+  for (size_t r = 0; r < trace->row_count; ++r) {
+    if (!may_stand_out(&trace->rows[r])) continue;
+    double value = value_of(&figures[column], &trace->rows[r]);
+    if (best && value >= lowest) continue;
+    lowest = value;
+    best = cells[r * FIGURE_COUNT + column].text;
+  }
+  size_t same_count = 0;
+  for (size_t r = 0; best && r < trace->row_count; ++r) {
+    cli_cell* cell = &cells[r * FIGURE_COUNT + column];
+    cell->stands_out =
+        may_stand_out(&trace->rows[r]) && strcmp(cell->text, best) == 0;
+    if (cell->stands_out) ++same_count;
+  }
+  if (same_count * 2 <= trace->row_count) return;
+  for (size_t r = 0; r < trace->row_count; ++r) {
+    cells[r * FIGURE_COUNT + column].stands_out = false;
+  }
+}
+
+static void print_headline(FILE* stream, const cli_trace* trace,
+                           bool is_coloured) {
+  const teg_replay_result* row = &trace->rows[0];
+  fprintf(stream, "%s%s%s: %s events, %s runs", is_coloured ? "\033[1m" : "",
+          trace->name, is_coloured ? "\033[0m" : "",
+          cli_grouped(trace->event_count).text,
+          cli_grouped(trace->run_count).text);
+  if (row->weights_bytes) {
+    fprintf(stream, ", %s MB of weights",
+            cli_megabytes(row->weights_bytes).text);
+  }
+  fprintf(stream, "; %s", row->device);
+  if (row->tile_bytes) {
+    fprintf(stream, ", tiles of %s", cli_binary(row->tile_bytes).text);
+  }
+  fprintf(stream, "; batches of %" PRIu64 ", latency %" PRIu64,
+          row->batch_requests, row->latency_batches);
+  if (row->session_count > 1) {
+    fprintf(stream, "; %" PRIu64 " sessions", row->session_count);
+  }
+  if (row->repeat_count > 1) {
+    fprintf(stream, "; %" PRIu64 " times", row->repeat_count);
+  }
+  fputc('\n', stream);
+}
+
+void cli_print_results(FILE* stream, const cli_trace* trace) {
+  if (trace->row_count == 0) return;
+  bool is_coloured = cli_is_coloured(stream);
+  cli_cell* cells = calloc(trace->row_count * FIGURE_COUNT, sizeof *cells);
+  cli_column columns[FIGURE_COUNT];
+  if (!cells) return;
+  for (size_t c = 0; c < FIGURE_COUNT; ++c) {
+    columns[c] = figures[c].column;
+    for (size_t r = 0; r < trace->row_count; ++r) {
+      fill_cell(&figures[c], &trace->rows[r], &cells[r * FIGURE_COUNT + c]);
+    }
+    if (figures[c].has_best) mark_best(trace, cells, c);
+  }
+  print_headline(stream, trace, is_coloured);
+  cli_print_table(stream, columns, FIGURE_COUNT, cells, trace->row_count,
+                  is_coloured);
+  free(cells);
+  fputc('\n', stream);
+}
+
+void cli_print_legend(FILE* stream) {
+  fprintf(stream,
+          "MB = 1,000,000 bytes. reserved: most taken from the device at once; "
+          "ratio: that / peak live;\nrun ratio: the same without the weights. "
+          "allocs: device allocations; moved: tiles remapped;\n"
+          "/late: a run, in the second half of the runs. "
+          "ns/op: one create or destroy, without driver and "
+          "waits.%s\n",
+          cli_is_coloured(stream) ? "" : " *: the best of the trace.");
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// tegula convert: a trace in another format.
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "tegula/trace.h"
+#include "trace_input.h"
+
+enum { KEY_NAME = 1, KEY_SOURCE };
+
+typedef struct convert_request {
+  const char* paths[2];
+  size_t path_count;
+  teg_trace_writer_params params;
+} convert_request;
+
+static const struct argp_option convert_options[] = {
+    {"format", 'f', "FORMAT", 0,
+     "tgt, rmm-csv or chrome-json; otherwise by the name of OUT: .tgt; .csv, "
+     ".csv.gz, .csv.zst; .json, .json.gz, .json.zst",
+     0},
+    {"level", 'l', "N", 0, "How hard to compress, 1 to 19 (gzip: 9)", 0},
+    {"name", KEY_NAME, "TEXT", 0, "Name kept in a .tgt file", 0},
+    {"source", KEY_SOURCE, "TEXT", 0,
+     "What the trace is and where it comes from, kept in a .tgt file", 0},
+    {0}};
+
+static const char about[] =
+    "Reads the trace IN, whatever its format, and writes it to OUT."
+    "\vA Chrome/Perfetto timeline (.json) opens in ui.perfetto.dev. OUT is "
+    "complete or is not there: what was at its path stays until the new file "
+    "is written.";
+
+static teg_trace_format parse_format(const char* text) {
+  static const teg_trace_format formats[] = {TEG_TRACE_FORMAT_TGT,
+                                             TEG_TRACE_FORMAT_RMM_CSV,
+                                             TEG_TRACE_FORMAT_CHROME_JSON};
+  enum { COUNT = sizeof formats / sizeof formats[0] };
+  const char* names[COUNT];
+  for (size_t i = 0; i < COUNT; ++i) {
+    names[i] = teg_trace_format_name(formats[i]);
+    if (strcmp(names[i], text) == 0) return formats[i];
+  }
+  const char* nearest = cli_nearest(text, names, COUNT);
+  exit(cli_fail(CLI_USAGE, "no format to write is called \"%s\"%s%s", text,
+                nearest ? "; the nearest is " : "", nearest ? nearest : ""));
+}
+
+static error_t parse(int key, char* argument, struct argp_state* state) {
+  convert_request* request = state->input;
+  switch (key) {
+    case 'f':
+      request->params.format = parse_format(argument);
+      return 0;
+    case 'l':
+      request->params.compression_level =
+          (int32_t)cli_number("--level", argument, 1, 19);
+      return 0;
+    case KEY_NAME:
+      request->params.name = argument;
+      return 0;
+    case KEY_SOURCE:
+      request->params.source = argument;
+      return 0;
+    case ARGP_KEY_ARG:
+      if (request->path_count == 2) argp_error(state, "too many arguments");
+      request->paths[request->path_count++] = argument;
+      return 0;
+    case ARGP_KEY_END:
+      if (request->path_count < 2) argp_error(state, "IN and OUT are needed");
+      return 0;
+    default:
+      return ARGP_ERR_UNKNOWN;
+  }
+}
+
+// Which of the two files made a copy fail: a failed reader repeats its error.
+static int copy(teg_trace_reader* reader, teg_trace_writer* writer,
+                const convert_request* request) {
+  teg_error err;
+  teg_result result = teg_trace_copy(reader, writer, &err);
+  if (result == TEG_OK) {
+    result = teg_trace_writer_finish(writer, &err);
+    if (result == TEG_OK) return CLI_OK;
+    return cli_fail_file(CLI_OUTPUT, request->paths[1], &err);
+  }
+  teg_trace_event event;
+  if (teg_trace_reader_next(reader, &event, NULL) == result) {
+    return cli_fail_file(CLI_INPUT, request->paths[0], &err);
+  }
+  return cli_fail_file(CLI_OUTPUT, request->paths[1], &err);
+}
+
+static int convert(convert_request* request) {
+  teg_error err;
+  teg_trace_reader* reader = NULL;
+  if (tegula_trace_open(request->paths[0], &reader, &err) != TEG_OK) {
+    return cli_fail_file(CLI_INPUT, request->paths[0], &err);
+  }
+  teg_trace_reader_info info;
+  teg_trace_reader_info_get(reader, &info);
+  if (!request->params.name) request->params.name = info.name;
+  if (!request->params.source) request->params.source = info.source;
+  teg_trace_writer* writer = NULL;
+  teg_result result =
+      teg_trace_writer_open(request->paths[1], &request->params, &writer, &err);
+  int code;
+  if (result == TEG_OK) {
+    code = copy(reader, writer, request);
+  } else {
+    bool is_usage = result == TEG_INVALID || result == TEG_UNSUPPORTED;
+    code = cli_fail_file(is_usage ? CLI_USAGE : CLI_OUTPUT, request->paths[1],
+                         &err);
+  }
+  teg_trace_writer_close(writer);
+  teg_trace_reader_close(reader);
+  return code;
+}
+
+int cli_convert(int argc, char** argv) {
+  const struct argp argp = {.options = convert_options,
+                            .parser = parse,
+                            .args_doc = "IN OUT",
+                            .doc = about};
+  convert_request request = {.params = TEG_TRACE_WRITER_PARAMS_INIT};
+  cli_parse(&argp, argc, argv, &request);
+  return convert(&request);
+}
