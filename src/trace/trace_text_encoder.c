@@ -114,18 +114,18 @@ static teg_result chrome_open(teg_trace_writer* writer, teg_error* err) {
   char name[kQuotedSize];
   quote(writer->name[0] ? writer->name : "trace", name);
   return print(writer, err,
-               "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n"
-               "{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":1,\"tid\":0,"
+               "{\"traceEvents\":[\n"
+               "{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":1,\"tid\":1,"
                "\"args\":{\"name\":\"%s\"}}",
                name);
 }
 
-// The fields that every event has, after its name and phase.
+// The fields that every event has, after its name and phase. All are of one
+// process and its first thread: viewers give the number 0 a meaning.
 static teg_result print_place(teg_trace_writer* writer,
                               const teg_trace_event* event, teg_error* err) {
-  return print(writer, err, ",\"ts\":%" PRIu64 ".%03u,\"pid\":1,\"tid\":%u",
-               event->time_ns / 1000, (unsigned)(event->time_ns % 1000),
-               event->thread);
+  return print(writer, err, ",\"ts\":%" PRIu64 ".%03u,\"pid\":1,\"tid\":1",
+               event->time_ns / 1000, (unsigned)(event->time_ns % 1000));
 }
 
 static teg_result print_buffer(teg_trace_writer* writer,
@@ -144,8 +144,9 @@ static teg_result print_buffer(teg_trace_writer* writer,
   result = is_begin
                ? print(writer, err,
                        ",\"args\":{\"buffer\":%" PRIu64 ",\"bytes\":%" PRIu64
-                       ",\"stream\":%u,\"lifetime\":%u}}",
-                       event->id, event->size, event->stream, event->lifetime)
+                       ",\"stream\":%u,\"thread\":%u,\"lifetime\":%u}}",
+                       event->id, event->size, event->stream, event->thread,
+                       event->lifetime)
                : print(writer, err, "}");
   if (result != TEG_OK) return result;
   result = print(writer, err, ",\n{\"name\":\"live bytes\",\"ph\":\"C\"");
@@ -163,7 +164,7 @@ static teg_result print_run(teg_trace_writer* writer,
   teg_result result =
       print(writer, err,
             ",\n{\"name\":\"run\",\"cat\":\"run\",\"ph\":\"%s\","
-            "\"id\":\"run%" PRIu64 "\"",
+            "\"id\":\"0x%" PRIx64 "\"",
             is_begin ? "b" : "e", encoder->run_count);
   if (result == TEG_OK) result = print_place(writer, event, err);
   if (result == TEG_OK) result = print(writer, err, "}");
