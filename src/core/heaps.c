@@ -137,18 +137,6 @@ uint32_t tegi_heaps_take(tegi_heaps* heaps, uint32_t count, tegi_tile* out) {
   return taken;
 }
 
-bool tegi_heaps_take_exact(tegi_heaps* heaps, tegi_tile first,
-                           uint32_t count) {
-  tegi_heap* heap = &heaps->table[first.heap_index];
-  for (uint32_t i = 0; i < count; ++i) {
-    if (!is_free(heap, first.tile_index + i)) return false;
-  }
-  for (uint32_t i = 0; i < count; ++i) {
-    take_tile(heaps, heap, first.tile_index + i);
-  }
-  return true;
-}
-
 void tegi_heaps_give(tegi_heaps* heaps, const tegi_tile* tiles, uint32_t count,
                      uint64_t run_clock) {
   for (uint32_t i = 0; i < count; ++i) {

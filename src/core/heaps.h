@@ -39,7 +39,6 @@ tegi_extent* tegi_heaps_remove_whole(tegi_host* host, tegi_heaps* heaps,
 
 // See tegi_source_ops.
 uint32_t tegi_heaps_take(tegi_heaps* heaps, uint32_t count, tegi_tile* out);
-bool tegi_heaps_take_exact(tegi_heaps* heaps, tegi_tile first, uint32_t count);
 void tegi_heaps_give(tegi_heaps* heaps, const tegi_tile* tiles, uint32_t count,
                      uint64_t run_clock);
 

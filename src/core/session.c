@@ -9,6 +9,12 @@
 #include "base/error.h"
 #include "core/objects.h"
 
+// A record is a buffer while it is used and may be a hole while it is free.
+enum {
+  RECORD_BYTES = sizeof(teg_buffer) > sizeof(tegi_hole) ? sizeof(teg_buffer)
+                                                         : sizeof(tegi_hole),
+};
+
 // ---- Policies --------------------------------------------------------------
 
 static void fill_policy_options(teg_session* session) {
@@ -160,7 +166,7 @@ static teg_result build_session(teg_session* session,
   if (params->options) tegi_options_copy(&session->options, params->options);
   session->session_budget = session->options.budget_session;
   fill_policy_options(session);
-  tegi_slab_init(&session->blocks, &device->host, sizeof(teg_buffer));
+  tegi_slab_init(&session->blocks, &device->host, RECORD_BYTES);
   session->source = (tegi_core_source){{&tegi_core_source_ops}, session};
   session->retired_tail = &session->retired_head;
   session->tag_count = 1;
@@ -279,12 +285,12 @@ teg_result teg_session_run_begin(teg_session* session, teg_error* err) {
                           session->name);
   }
   tegi_stream_id stream = session->first_stream->timeline.id;
-  tegi_lock_acquire(&session->lock);
+  tegi_mutex_lock(&session->growth);
   for (uint32_t i = 0; i < session->slot_count; ++i) {
     tegi_policy* policy = session->slots[i];
     if (policy->ops->run_begin) policy->ops->run_begin(policy, stream);
   }
-  tegi_lock_release(&session->lock);
+  tegi_mutex_unlock(&session->growth);
   return TEG_OK;
 }
 
@@ -297,12 +303,12 @@ teg_result teg_session_run_end(teg_session* session, teg_error* err) {
   }
   teg_device* device = session->device;
   tegi_stream_id stream = session->first_stream->timeline.id;
-  tegi_lock_acquire(&session->lock);
+  tegi_mutex_lock(&session->growth);
   for (uint32_t i = 0; i < session->slot_count; ++i) {
     tegi_policy* policy = session->slots[i];
     if (policy->ops->run_end) policy->ops->run_end(policy, stream);
   }
-  tegi_lock_release(&session->lock);
+  tegi_mutex_unlock(&session->growth);
   atomic_store(&session->is_running, 0);
   tegi_fetch_add_relaxed(&device->run_clock, 1);
   if (session->retired_head) tegi_session_collect(session);

@@ -258,14 +258,13 @@ static uint64_t reserved(tegi_source* source) {
   return tegi_load_relaxed(&device_of(source)->reserved_bytes);
 }
 
-static uint64_t headroom(tegi_source* source, uint32_t slack_percent) {
-  if (slack_percent == UINT32_MAX) return UINT64_MAX;
+static uint64_t headroom(tegi_source* source, const tegi_slack* slack) {
+  if (slack->is_unlimited) return UINT64_MAX;
   uint64_t run = run_peak(source);
   uint64_t fixed = static_live(source);
-  uint64_t of_all = (fixed + run) / 100 * slack_percent;
-  uint64_t of_run = run / 100 * slack_percent * 2;
-  uint64_t margin = 2 * device_of(source)->caps.tile_bytes;
-  of_run -= tegi_min_u64(of_run, margin);
+  uint64_t of_all = (fixed + run) / 100 * slack->of_all_percent;
+  uint64_t of_run = run / 100 * slack->of_run_percent;
+  of_run -= tegi_min_u64(of_run, slack->margin_bytes);
   uint64_t limit = fixed + run + tegi_min_u64(of_all, of_run);
   uint64_t held = reserved(source);
   return limit > held ? limit - held : 0;
@@ -282,7 +281,7 @@ static void lend(tegi_source* source, tegi_extent* extent, tegi_use_set* use) {
     *block = (tegi_block){.size = extent->bytes, .extent = extent};
     extent->use = *use;
     *use = (tegi_use_set){0};
-    tegi_bins_insert(device->lent, block);
+    tegi_bins_insert(device->lent, block, block->size);
   }
   tegi_lock_release(&device->lock);
   if (!block) retire(source, extent, use);
@@ -366,15 +365,6 @@ static uint32_t tiles_take(tegi_source* source, uint32_t count,
   return taken;
 }
 
-static bool tiles_take_exact(tegi_source* source, tegi_tile first,
-                             uint32_t count) {
-  teg_device* device = device_of(source);
-  tegi_lock_acquire(&device->lock);
-  bool is_taken = tegi_heaps_take_exact(&device->heaps, first, count);
-  tegi_lock_release(&device->lock);
-  return is_taken;
-}
-
 static void tiles_give(tegi_source* source, const tegi_tile* tiles,
                        uint32_t count) {
   teg_device* device = device_of(source);
@@ -384,28 +374,20 @@ static void tiles_give(tegi_source* source, const tegi_tile* tiles,
   tegi_lock_release(&device->lock);
 }
 
-static uint64_t tiles_free(tegi_source* source) {
-  teg_device* device = device_of(source);
-  tegi_lock_acquire(&device->lock);
-  uint64_t count = device->heaps.free_tiles;
-  tegi_lock_release(&device->lock);
-  return count;
-}
-
 // The bytes of a new heap for |tile_count| tiles: docs/design.md, "Heaps".
 static uint64_t heap_bytes(tegi_source* source, uint32_t tile_count,
-                           bool may_round, uint32_t slack_percent) {
+                           const tegi_slack* slack) {
   const teg_device* device = device_of(source);
   const teg_options* options = &device->options;
   uint64_t needed = (uint64_t)tile_count * device->caps.tile_bytes;
-  if (!may_round) return needed;
+  if (!slack) return needed;
   uint64_t step = reserved(source) / options->heap_divisor;
   step = tegi_max_u64(step, options->heap_min);
   step = tegi_min_u64(step, options->heap_max);
   uint64_t most = device->caps.max_allocation_count;
   uint64_t alive = tegi_load_relaxed(&device->allocations_alive);
   if (most && alive > most / 2) step *= 4;
-  step = tegi_min_u64(step, headroom(source, slack_percent));
+  step = tegi_min_u64(step, headroom(source, slack));
   step = tegi_align_down(step, device->caps.tile_bytes);
   return tegi_min_u64(tegi_max_u64(step, needed),
                       tegi_max_u64(device->caps.max_allocation_bytes, needed));
@@ -433,12 +415,12 @@ static teg_result add_heap(tegi_source* source, uint64_t bytes,
 }
 
 static teg_result heap_grow(tegi_source* source, uint32_t tile_count,
-                            bool may_round, uint32_t slack_percent,
+                            const tegi_slack* slack,
                             tegi_extent** out_extent, teg_error* err) {
   *out_extent = NULL;
-  uint64_t bytes = heap_bytes(source, tile_count, may_round, slack_percent);
+  uint64_t bytes = heap_bytes(source, tile_count, slack);
   teg_result result = add_heap(source, bytes, out_extent, err);
-  uint64_t needed = heap_bytes(source, tile_count, false, 0);
+  uint64_t needed = heap_bytes(source, tile_count, NULL);
   if (result != TEG_OK && bytes > needed) {
     result = add_heap(source, needed, out_extent, err);
   }
@@ -446,11 +428,10 @@ static teg_result heap_grow(tegi_source* source, uint32_t tile_count,
 }
 
 static teg_result tiles_grow(tegi_source* source, uint32_t tile_count,
-                             bool may_round, uint32_t slack_percent,
-                             teg_error* err) {
+                             const tegi_slack* slack, teg_error* err) {
   tegi_extent* extent;
   teg_result result =
-      heap_grow(source, tile_count, may_round, slack_percent, &extent, err);
+      heap_grow(source, tile_count, slack, &extent, err);
   if (result != TEG_OK) return result;
   teg_device* device = device_of(source);
   uint32_t count = (uint32_t)(extent->bytes / device->caps.tile_bytes);
@@ -589,8 +570,6 @@ const tegi_source_ops tegi_core_source_ops = {
     .adopt = adopt,
     .tiles_take = tiles_take,
     .tiles_give = tiles_give,
-    .tiles_take_exact = tiles_take_exact,
-    .tiles_free = tiles_free,
     .wait = wait,
     .collect = collect,
     .buffer_create = buffer_create,

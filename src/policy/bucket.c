@@ -118,9 +118,8 @@ static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
   if (index == self->table.count) return NULL;
   tegi_class* entry = &self->table.items[index];
   if (!entry->newest) return NULL;
-  const tegi_source_ops* ops = self->env.source->ops;
-  if (ops->check(self->env.source, &entry->newest->use, TEGI_WRITE_DEVICE,
-                 request->stream) != TEGI_REUSE_NOW) {
+  if (!tegi_may_reuse(self->env.source, &entry->newest->use,
+                      request->stream)) {
     return NULL;
   }
   return tegi_class_pop(entry);
@@ -170,9 +169,11 @@ static void run_end(tegi_policy* policy, tegi_stream_id stream) {
   (void)stream;
   bucket_policy* self = cast(policy);
   if (!self->env.source->ops->is_shared(self->env.source)) return;
+  tegi_lock_acquire(self->env.lock);
   for (uint32_t i = 0; i < self->table.count; ++i) {
     tegi_class_lend_all(&self->env, &self->table.items[i]);
   }
+  tegi_lock_release(self->env.lock);
 }
 
 static teg_result validate(tegi_policy* policy, teg_error* err) {

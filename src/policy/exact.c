@@ -92,10 +92,8 @@ tegi_block* tegi_exact_take(tegi_policy* policy, const tegi_request* request) {
   uint64_t size = tegi_max_u64(request->size, request->max_size);
   tegi_class* entry = find_class(self, size);
   if (!entry || !entry->newest) return NULL;
-  const tegi_source_ops* ops = self->env.source->ops;
-  tegi_block* block = entry->newest;
-  if (ops->check(self->env.source, &block->use, TEGI_WRITE_DEVICE,
-                 request->stream) != TEGI_REUSE_NOW) {
+  if (!tegi_may_reuse(self->env.source, &entry->newest->use,
+                      request->stream)) {
     return NULL;
   }
   return tegi_class_pop(entry);
@@ -145,9 +143,11 @@ void tegi_exact_run_end(tegi_policy* policy, tegi_stream_id stream) {
   (void)stream;
   tegi_exact* self = cast(policy);
   if (!self->env.source->ops->is_shared(self->env.source)) return;
+  tegi_lock_acquire(self->env.lock);
   for (uint32_t i = 0; i < self->class_count; ++i) {
     tegi_class_lend_all(&self->env, &self->classes[i]);
   }
+  tegi_lock_release(self->env.lock);
 }
 
 teg_result tegi_exact_validate(tegi_policy* policy, teg_error* err) {

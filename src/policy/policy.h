@@ -42,6 +42,16 @@ typedef enum tegi_verdict {
 
 typedef struct tegi_source tegi_source;
 
+// How much may be held above the live peak (docs/design.md, "Slack"): at most
+// |of_all_percent| of all live bytes and |of_run_percent| of those that are
+// not STATIC, less |margin_bytes|, each at its peak.
+typedef struct tegi_slack {
+  uint32_t of_all_percent;
+  uint32_t of_run_percent;
+  uint64_t margin_bytes;
+  bool is_unlimited;
+} tegi_slack;
+
 typedef struct tegi_source_ops {
   // -- Locked or not: no driver call.
   // What the rule says about a new owner on |stream| that writes by |write|.
@@ -50,9 +60,9 @@ typedef struct tegi_source_ops {
   // Gives a device object back to the driver once |use| is over. Takes over
   // the set. Nothing is mapped in it any more.
   void (*retire)(tegi_source* source, tegi_extent* extent, tegi_use_set* use);
-  // Bytes the device may still reserve before more than |slack_percent| above
-  // the live peak is held (docs/design.md, "Slack"). 0 = none.
-  uint64_t (*headroom)(tegi_source* source, uint32_t slack_percent);
+  // Bytes the device may still reserve before it holds more than |slack| above
+  // the live peak. 0 = none.
+  uint64_t (*headroom)(tegi_source* source, const tegi_slack* slack);
   // Bytes reserved from the driver on the whole device.
   uint64_t (*reserved)(tegi_source* source);
   // True when other sessions live on the device.
@@ -74,13 +84,6 @@ typedef struct tegi_source_ops {
   uint32_t (*tiles_take)(tegi_source* source, uint32_t count, tegi_tile* out);
   void (*tiles_give)(tegi_source* source, const tegi_tile* tiles,
                      uint32_t count);
-  // Takes exactly the tiles [first, first + count) of one heap, all free;
-  // false, and nothing taken, when one of them is not.
-  bool (*tiles_take_exact)(tegi_source* source, tegi_tile first,
-                           uint32_t count);
-  // Free tiles of the device right now.
-  uint64_t (*tiles_free)(tegi_source* source);
-
   // -- Driver: never under a short lock.
   // Blocks until the set is idle, submitting |stream|'s own batch if it stands
   // in the way. Counted and timed. TEG_BAD_STATE where the rule says never.
@@ -95,16 +98,15 @@ typedef struct tegi_source_ops {
   teg_result (*heap_create)(tegi_source* source, uint64_t bytes,
                             tegi_extent** out_extent, teg_error* err);
   // A heap whose tiles are all put into the device's pool: at least
-  // |tile_count| tiles, more by the heap step if |may_round| and the
-  // headroom for |slack_percent| allows.
+  // |tile_count| tiles, more by the heap step as far as the headroom for
+  // |slack| allows (NULL: not more).
   teg_result (*tiles_grow)(tegi_source* source, uint32_t tile_count,
-                           bool may_round, uint32_t slack_percent,
-                           teg_error* err);
+                           const tegi_slack* slack, teg_error* err);
   // A heap all of whose tiles are taken by the caller, as above; identity
-  // placement (STATIC, and devices that cannot remap).
+  // placement (STATIC).
   teg_result (*heap_grow)(tegi_source* source, uint32_t tile_count,
-                          bool may_round, uint32_t slack_percent,
-                          tegi_extent** out_extent, teg_error* err);
+                          const tegi_slack* slack, tegi_extent** out_extent,
+                          teg_error* err);
   // Asks the device's idle sessions for |count| tiles of their holes; they
   // come into the device's pool. Returns how many came.
   uint32_t (*tiles_borrow)(tegi_source* source, uint32_t count);
@@ -123,6 +125,19 @@ typedef struct tegi_source_ops {
 struct tegi_source {
   const tegi_source_ops* ops;
 };
+
+// Whether a new owner on |stream| may write by DEVICE, as it is. The cell of
+// the rule that needs no look at the device, the same stream, is decided here.
+static inline bool tegi_may_reuse(tegi_source* source,
+                                  const tegi_use_set* use,
+                                  tegi_stream_id stream) {
+  if (!use->more && use->host_holds == 0 &&
+      (use->stream == 0 || use->stream == stream)) {
+    return true;
+  }
+  return source->ops->check(source, use, TEGI_WRITE_DEVICE, stream) ==
+         TEGI_REUSE_NOW;
+}
 
 // ---- Options the policies read ---------------------------------------------
 
@@ -164,7 +179,6 @@ typedef struct tegi_request {
   uint64_t size;  // > 0, <= TEGI_MAX_BYTES, a multiple of buffer_alignment
   uint64_t max_size;  // > size: reserve addresses to grow into; else 0
   tegi_stream_id stream;
-  bool is_tile_aligned;  // begin and end on tiles (evictable apart, exported)
 } tegi_request;
 
 typedef struct tegi_policy tegi_policy;
@@ -197,6 +211,8 @@ typedef struct tegi_policy_ops {
 
   // Optional (NULL = nothing to do). Locked.
   void (*submitted)(tegi_policy* policy);
+  // Optional. Under the growth mutex, not locked: what is learned between runs
+  // may take its time.
   void (*run_begin)(tegi_policy* policy, tegi_stream_id stream);
   void (*run_end)(tegi_policy* policy, tegi_stream_id stream);
   // Optional. Under the growth mutex: gives up to |count| idle tiles of holes

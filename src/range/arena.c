@@ -45,7 +45,7 @@ static tegi_block* split_off(tegi_host* host, tegi_slab* slab,
   part->bin_prev = NULL;
   part->bin_next = NULL;
   part->cold_since = hole->cold_since;
-  part->missing = 0;
+  part->is_partial = false;
   part->state = TEGI_BLOCK_FREE;
   part->policy_index = hole->policy_index;
   return part;
@@ -92,7 +92,6 @@ tegi_block* tegi_arena_cut(tegi_host* host, tegi_slab* slab, tegi_block* hole,
   hole->offset = offset;
   hole->size = size;
   hole->state = TEGI_BLOCK_USED;
-  hole->missing = 0;
   hole->chunk->used_count++;
   *out_low = low;
   *out_high = high;
@@ -102,7 +101,6 @@ tegi_block* tegi_arena_cut(tegi_host* host, tegi_slab* slab, tegi_block* hole,
 // Takes |gone|, the right neighbour of |kept|, into |kept|.
 static void swallow(tegi_slab* slab, tegi_block* kept, tegi_block* gone) {
   kept->size += gone->size;
-  kept->missing += gone->missing;
   if (gone->cold_since > kept->cold_since) kept->cold_since = gone->cold_since;
   kept->next = gone->next;
   if (kept->next) kept->next->prev = kept;
@@ -153,7 +151,7 @@ teg_result tegi_arena_validate(const tegi_chunk* chunk, teg_error* err) {
                             "at %" PRIu64,
                             block->offset, block->size, at);
     }
-    if (block->state == TEGI_BLOCK_USED) used_count++;
+    if (block->state != TEGI_BLOCK_FREE) used_count++;
     at += block->size;
     before = block;
   }

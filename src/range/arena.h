@@ -27,6 +27,7 @@ struct tegi_chunk {
   tegi_chunk* cold_prev;   // in the policy's list of empty chunks
   tegi_chunk* cold_next;
   bool is_identity;  // slot i is tile i of the heap: nothing can move
+  bool is_small;     // the policy's: belongs to the arena of small requests
   bool is_cold;      // in the list of empty chunks
   tegi_tilemap tiles;      // slot_count 0 where there are no tiles
 };
@@ -45,8 +46,7 @@ tegi_block* tegi_arena_cut(tegi_host* host, tegi_slab* slab, tegi_block* hole,
                            tegi_block** out_low, tegi_block** out_high);
 
 // Marks |block| free and merges it with free neighbours, for each of which
-// |unbin| is called first. Returns the hole, in no bin; its missing is the sum
-// of the parts.
+// |unbin| is called first. Returns the hole, in no bin.
 tegi_block* tegi_arena_merge(tegi_host* host, tegi_slab* slab,
                              tegi_block* block,
                              void (*unbin)(void* user, tegi_block* hole),

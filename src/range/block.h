@@ -34,7 +34,15 @@ struct tegi_extent {
 typedef enum tegi_block_state {
   TEGI_BLOCK_USED = 1,  // a caller holds it
   TEGI_BLOCK_FREE = 2,  // a hole, or a buffer kept for reuse
+  TEGI_BLOCK_HELD = 3,  // the policy itself holds it
 } tegi_block_state;
+
+// A block's place in one table of bins (range/bins.h).
+typedef struct tegi_bin_link {
+  tegi_block* prev;
+  tegi_block* next;
+  uint64_t key;  // what the bin was chosen by
+} tegi_bin_link;
 
 struct tegi_block {
   uint64_t offset;  // in the extent
@@ -44,13 +52,30 @@ struct tegi_block {
   tegi_chunk* chunk;  // the chunk it lies in (range/arena.h); NULL = none
   tegi_block* prev;  // neighbours by address; or the policy's own list
   tegi_block* next;
-  tegi_block* bin_prev;  // free blocks: neighbours in their bin
-  tegi_block* bin_next;
+  union {                // free blocks: neighbours in their bin or list
+    struct {
+      tegi_block* bin_prev;
+      tegi_block* bin_next;
+      uint64_t bin_key;
+    };
+    tegi_bin_link link;
+  };
   uint64_t cold_since;    // free blocks: the policy's clock when freed
-  uint32_t missing;       // holes over tiles: how many are not mapped
-  uint16_t bin;           // free blocks: number of the bin
+  uint16_t bin;           // the policy's own: which class it belongs to
   uint8_t state;          // tegi_block_state
   uint8_t policy_index;   // which of the session's policies it belongs to
+  bool is_partial;        // not all tiles under it are mapped: it may grow
+};
+
+// A hole over tiles. Records are large enough for it; a used block has core's
+// fields in the same place.
+typedef struct tegi_hole tegi_hole;
+struct tegi_hole {
+  tegi_block block;         // link: by the bytes backed from its low end
+  tegi_bin_link size_link;  // by size, while not all of it is backed
+  tegi_hole* steal_prev;    // among holes with whole tiles, coldest first
+  tegi_hole* steal_next;
+  uint32_t whole_count;     // mapped tiles that lie wholly inside
 };
 
 #endif  // TEGULA_RANGE_BLOCK_H

@@ -1,31 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Bit tricks over the slots of one chunk. Invariant: mapped_count is the
-// number of bits set.
+// Bit tricks over the slots of one chunk. Invariants: mapped_count is the
+// number of bits set; capacity is a multiple of 64.
 #include "range/tilemap.h"
+
+#include <string.h>
 
 #include "base/checked.h"
 
-bool tegi_tilemap_init(tegi_host* host, tegi_tilemap* map, uint32_t slot_count,
-                       uint32_t tile_shift, bool has_tiles) {
+void tegi_tilemap_init(tegi_tilemap* map, uint32_t slot_count,
+                       uint32_t tile_shift) {
   *map = (tegi_tilemap){.slot_count = slot_count, .tile_shift = tile_shift};
-  map->mapped =
-      tegi_host_calloc(host, slot_count / 64 + 1, sizeof *map->mapped);
-  if (has_tiles) {
-    map->tiles = tegi_host_calloc(host, slot_count, sizeof *map->tiles);
-  }
-  if (!map->mapped || (has_tiles && !map->tiles)) {
-    tegi_tilemap_destroy(host, map);
+}
+
+bool tegi_tilemap_reserve(tegi_host* host, tegi_tilemap* map, uint32_t end,
+                          bool has_tiles) {
+  if (end <= map->capacity) return true;
+  uint64_t grown = tegi_max_u64(end, (uint64_t)map->capacity * 2);
+  grown = tegi_align_up(tegi_max_u64(grown, 64), 64);
+  uint32_t capacity = (uint32_t)grown;
+  uint64_t* mapped = tegi_host_calloc(host, capacity / 64, sizeof *mapped);
+  tegi_tile* tiles =
+      has_tiles ? tegi_host_calloc(host, capacity, sizeof *tiles) : NULL;
+  if (!mapped || (has_tiles && !tiles)) {
+    tegi_host_free(host, mapped, capacity / 64 * sizeof *mapped);
+    tegi_host_free(host, tiles, capacity * sizeof *tiles);
     return false;
   }
+  if (map->capacity) {
+    memcpy(mapped, map->mapped, map->capacity / 64 * sizeof *mapped);
+    if (tiles) memcpy(tiles, map->tiles, map->capacity * sizeof *tiles);
+  }
+  tegi_tilemap_destroy(host, map);
+  map->capacity = capacity;
+  map->mapped = mapped;
+  map->tiles = tiles;
   return true;
 }
 
 void tegi_tilemap_destroy(tegi_host* host, tegi_tilemap* map) {
   tegi_host_free(host, map->mapped,
-                 (map->slot_count / 64 + 1) * sizeof *map->mapped);
-  tegi_host_free(host, map->tiles, map->slot_count * sizeof *map->tiles);
-  *map = (tegi_tilemap){0};
+                 map->capacity / 64 * sizeof *map->mapped);
+  tegi_host_free(host, map->tiles, map->capacity * sizeof *map->tiles);
+  map->mapped = NULL;
+  map->tiles = NULL;
+  map->capacity = 0;
 }
 
 // The bits of |word| that lie in [first, end), when it begins at |base|.
@@ -39,6 +58,7 @@ static uint64_t window(uint64_t word, uint32_t base, uint32_t first,
 uint32_t tegi_tilemap_count(const tegi_tilemap* map, uint32_t first,
                             uint32_t end) {
   uint32_t count = 0;
+  if (end > map->capacity) end = map->capacity;
   for (uint32_t base = first & ~63u; base < end; base += 64) {
     uint64_t word = window(map->mapped[base / 64], base, first, end);
     count += (uint32_t)__builtin_popcountll(word);
@@ -48,10 +68,12 @@ uint32_t tegi_tilemap_count(const tegi_tilemap* map, uint32_t first,
 
 uint32_t tegi_tilemap_next(const tegi_tilemap* map, uint32_t from,
                            uint32_t end, bool is_mapped) {
-  for (uint32_t base = from & ~63u; base < end; base += 64) {
+  uint32_t known = end < map->capacity ? end : map->capacity;
+  for (uint32_t base = from & ~63u; base < known; base += 64) {
     uint64_t word = map->mapped[base / 64];
-    word = window(is_mapped ? word : ~word, base, from, end);
+    word = window(is_mapped ? word : ~word, base, from, known);
     if (word) return base + tegi_low_bit(word);
   }
-  return end;
+  if (is_mapped || known == end) return end;
+  return from > known ? from : known;
 }

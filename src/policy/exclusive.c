@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// exclusive: one buffer a page, for interfaces that track usage by whole
+// buffer. Pages come in sizes spaced evenly in their logarithm; a page free
+// for long goes back, long being counted in requests. Requests above the
+// largest size are served exactly and not kept.
+#include <math.h>
+
+#include "base/error.h"
+#include "policy/whole.h"
+
+enum { CLASS_COUNT = 24, NOT_KEPT = UINT16_MAX, SWEEPS_PER_AGE = 5 };
+
+typedef struct exclusive_policy {
+  tegi_policy base;
+  tegi_policy_env env;
+  tegi_class_table table;
+  tegi_class classes[CLASS_COUNT];
+  uint64_t request_count;
+  uint64_t next_sweep;
+} exclusive_policy;
+
+static exclusive_policy* cast(tegi_policy* policy) {
+  return (exclusive_policy*)policy;
+}
+
+static void space_classes(exclusive_policy* self) {
+  const tegi_policy_options* options = self->env.options;
+  uint64_t granularity = self->env.caps->buffer_granularity;
+  double least = log2((double)options->exclusive_min_bytes);
+  uint64_t largest = tegi_max_u64(options->exclusive_max_bytes,
+                                  options->exclusive_min_bytes);
+  double most = log2((double)largest);
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < CLASS_COUNT; ++i) {
+    double at = least + (most - least) * i / (CLASS_COUNT - 1);
+    uint64_t size = tegi_align_up((uint64_t)ceil(exp2(at)), granularity);
+    if (count > 0 && size <= self->classes[count - 1].size) continue;
+    self->classes[count++] = (tegi_class){.size = size, .limit = UINT32_MAX};
+  }
+  self->table.items = self->classes;
+  self->table.count = count;
+  tegi_class_table_index(&self->table);
+}
+
+static teg_result create(const tegi_policy_env* env, tegi_policy** out_policy,
+                         teg_error* err) {
+  exclusive_policy* self = tegi_host_alloc(env->host, sizeof *self);
+  if (!self) {
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                          "policy exclusive: no host memory");
+  }
+  self->base.ops = &tegi_policy_exclusive;
+  self->env = *env;
+  space_classes(self);
+  *out_policy = &self->base;
+  return TEG_OK;
+}
+
+static void destroy(tegi_policy* policy) {
+  exclusive_policy* self = cast(policy);
+  for (uint32_t i = 0; i < self->table.count; ++i) {
+    (void)tegi_class_retire_all(&self->env, &self->table.items[i]);
+  }
+  tegi_host_free(self->env.host, self, sizeof *self);
+}
+
+// Retires what has been free for exclusive_age requests.
+static void sweep(exclusive_policy* self) {
+  uint64_t age = self->env.options->exclusive_age_requests;
+  self->next_sweep = self->request_count + age / SWEEPS_PER_AGE + 1;
+  for (uint32_t i = 0; i < self->table.count; ++i) {
+    tegi_class* entry = &self->table.items[i];
+    while (entry->oldest &&
+           entry->oldest->cold_since + age <= self->request_count) {
+      tegi_whole_retire(&self->env, tegi_class_pop_oldest(entry));
+    }
+  }
+}
+
+static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
+  exclusive_policy* self = cast(policy);
+  if (++self->request_count >= self->next_sweep) sweep(self);
+  uint64_t size = tegi_max_u64(request->size, request->max_size);
+  uint32_t index = tegi_class_table_find(&self->table, size);
+  if (index == self->table.count) return NULL;
+  tegi_class* entry = &self->table.items[index];
+  if (!entry->newest ||
+      !tegi_may_reuse(self->env.source, &entry->newest->use,
+                      request->stream)) {
+    return NULL;
+  }
+  return tegi_class_pop(entry);
+}
+
+static void give(tegi_policy* policy, tegi_block* block) {
+  exclusive_policy* self = cast(policy);
+  if (block->bin == NOT_KEPT) {
+    tegi_whole_retire(&self->env, block);
+    return;
+  }
+  block->cold_since = self->request_count;
+  tegi_class_push(&self->table.items[block->bin], block);
+}
+
+static teg_result grow(tegi_policy* policy, const tegi_request* request,
+                       tegi_block** out_block, teg_error* err) {
+  exclusive_policy* self = cast(policy);
+  uint64_t size = tegi_max_u64(request->size, request->max_size);
+  uint32_t index = tegi_class_table_find(&self->table, size);
+  bool is_kept = index < self->table.count;
+  if (is_kept) size = self->table.items[index].size;
+  teg_result result =
+      tegi_whole_create(&self->env, size, request, out_block, err);
+  if (result == TEG_OK) {
+    (*out_block)->bin = is_kept ? (uint16_t)index : (uint16_t)NOT_KEPT;
+  }
+  return result;
+}
+
+static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
+                     tegi_stream_id stream) {
+  (void)is_idle_only;
+  (void)stream;
+  exclusive_policy* self = cast(policy);
+  uint64_t bytes = 0;
+  tegi_lock_acquire(self->env.lock);
+  for (uint32_t i = 0; i < self->table.count && bytes < wanted; ++i) {
+    bytes += tegi_class_retire_all(&self->env, &self->table.items[i]);
+  }
+  tegi_lock_release(self->env.lock);
+  return bytes;
+}
+
+static void run_end(tegi_policy* policy, tegi_stream_id stream) {
+  (void)stream;
+  exclusive_policy* self = cast(policy);
+  if (!self->env.source->ops->is_shared(self->env.source)) return;
+  tegi_lock_acquire(self->env.lock);
+  for (uint32_t i = 0; i < self->table.count; ++i) {
+    tegi_class_lend_all(&self->env, &self->table.items[i]);
+  }
+  tegi_lock_release(self->env.lock);
+}
+
+static teg_result validate(tegi_policy* policy, teg_error* err) {
+  exclusive_policy* self = cast(policy);
+  for (uint32_t i = 0; i < self->table.count; ++i) {
+    teg_result result =
+        tegi_class_validate(&self->table.items[i], "exclusive", err);
+    if (result != TEG_OK) return result;
+  }
+  return TEG_OK;
+}
+
+const tegi_policy_ops tegi_policy_exclusive = {
+    .name = "exclusive",
+    .keeps = "one buffer a page, sizes log-spaced, released by age",
+    .create = create,
+    .destroy = destroy,
+    .take = take,
+    .give = give,
+    .grow = grow,
+    .trim = trim,
+    .run_end = run_end,
+    .validate = validate,
+};

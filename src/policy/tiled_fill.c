@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Where tiles come from, in this order: the device's free tiles; growth within
+// the slack; idle holes, those with the longest runs first and of these the
+// coldest; holes of idle sessions; holes that are only busy, by waiting; a new
+// heap. The growth mutex is held throughout; the short lock only around
+// bookkeeping, never across a call of the driver.
+//
+// A slot without a tile has an empty use set by construction: its tile was
+// taken away only when the hole's set was idle (or, where the queue orders
+// remapping, in its place in the queue). So the rule is asked for the hole
+// that a tile leaves, and the address it goes to passes.
+#include "base/error.h"
+#include "policy/tiled.h"
+
+// Tiles gathered for one fill, and scratch for the slots they leave.
+typedef struct gathering {
+  tiled_policy* self;
+  tegi_stream_id stream;
+  tegi_tile* tiles;
+  uint32_t* slots;
+  uint32_t count;
+  uint32_t wanted;
+} gathering;
+
+enum { STEAL_LOOKS = 8 };
+
+// ---- Stealing --------------------------------------------------------------
+
+typedef struct victim {
+  tegi_hole* idle;  // can be robbed now
+  tegi_hole* busy;  // the oldest that can be after a wait
+} victim;
+
+static void look_at(const gathering* g, tegi_hole* hole, victim* found) {
+  tegi_source* source = g->self->env.source;
+  tegi_verdict verdict = source->ops->check(
+      source, &hole->block.use, TEGI_WRITE_REMAP, g->stream);
+  if (verdict == TEGI_REUSE_NOW) {
+    found->idle = hole;
+  } else if (verdict != TEGI_REUSE_NEVER &&
+             (!found->busy ||
+              hole->block.use.serial < found->busy->block.use.serial)) {
+    found->busy = hole;
+  }
+}
+
+// Longest runs first, coldest first among those. Locked.
+static victim find_victim(const gathering* g) {
+  victim found = {NULL, NULL};
+  const tiled_steals* steals = &g->self->steals;
+  uint64_t classes = steals->class_bits;
+  while (classes && !found.idle) {
+    uint32_t at = tegi_high_bit(classes);
+    classes &= ~(UINT64_C(1) << at);
+    uint32_t looks = STEAL_LOOKS;
+    for (tegi_hole* hole = steals->coldest[at];
+         hole && looks > 0 && !found.idle; looks--) {
+      look_at(g, hole, &found);
+      hole = hole->steal_next;
+    }
+  }
+  return found;
+}
+
+// Takes tiles from the high end of |hole| down, so that it keeps its backed
+// low end. Their slots go to g->slots, descending. Locked. Returns how many.
+static uint32_t pick_tiles(gathering* g, tegi_hole* hole, tegi_tile* out) {
+  tiled_policy* self = g->self;
+  tegi_tilemap* map = &hole->block.chunk->tiles;
+  uint32_t wanted = g->wanted - g->count;
+  uint32_t first = tiled_end_slot(self, hole->block.offset);
+  uint32_t slot =
+      tiled_first_slot(self, hole->block.offset + hole->block.size);
+  bool is_identity = hole->block.chunk->is_identity;
+  uint32_t heap_index = hole->block.extent->heap_index;
+  uint32_t picked = 0;
+  tiled_remove(self, hole);
+  while (slot > first && picked < wanted) {
+    slot--;
+    if (!tegi_tilemap_is_mapped(map, slot)) continue;
+    out[picked] =
+        is_identity ? (tegi_tile){heap_index, slot} : map->tiles[slot];
+    g->slots[picked++] = slot;
+    tegi_tilemap_clear(map, slot);
+  }
+  tiled_rescan(self, hole);
+  tiled_insert(self, hole);
+  return picked;
+}
+
+static void reverse(uint32_t* slots, tegi_tile* tiles, uint32_t count) {
+  for (uint32_t i = 0; i < count / 2; ++i) {
+    uint32_t j = count - 1 - i;
+    uint32_t slot = slots[i];
+    slots[i] = slots[j];
+    slots[j] = slot;
+    tegi_tile tile = tiles[i];
+    tiles[i] = tiles[j];
+    tiles[j] = tile;
+  }
+}
+
+// The driver refused to take tiles away: they stay where they were. Locked.
+static void put_back(tiled_policy* self, tegi_chunk* chunk,
+                     const uint32_t* slots, const tegi_tile* tiles,
+                     uint32_t count) {
+  for (uint32_t i = 0; i < count; ++i) {
+    tegi_tilemap_set(&chunk->tiles, slots[i], tiles[i]);
+  }
+  for (tegi_block* hole = chunk->first; hole; hole = hole->next) {
+    if (hole->state != TEGI_BLOCK_FREE) continue;
+    tiled_remove(self, (tegi_hole*)hole);
+    tiled_rescan(self, (tegi_hole*)hole);
+    tiled_insert(self, (tegi_hole*)hole);
+  }
+}
+
+// Locked on entry; unlocked on return.
+static teg_result rob(gathering* g, tegi_hole* hole, teg_error* err) {
+  tiled_policy* self = g->self;
+  tegi_chunk* chunk = hole->block.chunk;
+  tegi_tile* tiles = g->tiles + g->count;
+  uint32_t picked = pick_tiles(g, hole, tiles);
+  tegi_lock_release(self->env.lock);
+  reverse(g->slots, tiles, picked);
+  teg_result result = TEG_OK;
+  if (!chunk->is_identity) {
+    result = self->env.source->ops->unmap(self->env.source, chunk->extent,
+                                          g->slots, picked, err);
+  }
+  if (result == TEG_OK) {
+    g->count += picked;
+    return TEG_OK;
+  }
+  tegi_lock_acquire(self->env.lock);
+  put_back(self, chunk, g->slots, tiles, picked);
+  tegi_lock_release(self->env.lock);
+  return result;
+}
+
+// Waits until |hole| can be robbed. Locked on entry; unlocked on return.
+static teg_result wait_for(gathering* g, const tegi_hole* hole,
+                           teg_error* err) {
+  tiled_policy* self = g->self;
+  tegi_use_set use;
+  bool is_copied = tegi_use_copy(self->env.host, &use, &hole->block.use);
+  tegi_lock_release(self->env.lock);
+  if (!is_copied) {
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                          "policy tiled: no host memory for a wait");
+  }
+  tegi_source* source = self->env.source;
+  teg_result result = source->ops->wait(source, &use, g->stream, err);
+  tegi_use_clear(self->env.host, &use);
+  return result;
+}
+
+// Gathers from holes until there is enough or nothing can be had.
+// TEG_EXHAUSTED: no hole is left that can be robbed.
+static teg_result steal(gathering* g, bool may_wait, teg_error* err) {
+  while (g->count < g->wanted) {
+    tegi_lock_acquire(g->self->env.lock);
+    victim found = find_victim(g);
+    teg_result result;
+    if (found.idle) {
+      result = rob(g, found.idle, err);
+    } else if (found.busy && may_wait) {
+      result = wait_for(g, found.busy, err);
+    } else {
+      tegi_lock_release(g->self->env.lock);
+      return TEG_EXHAUSTED;
+    }
+    if (result != TEG_OK) return result;
+  }
+  return TEG_OK;
+}
+
+// ---- Gathering -------------------------------------------------------------
+
+static void take_free(gathering* g) {
+  tegi_source* source = g->self->env.source;
+  g->count += source->ops->tiles_take(source, g->wanted - g->count,
+                                      g->tiles + g->count);
+}
+
+// Grows as far as the slack allows. That it cannot is no failure yet.
+static void grow_within_slack(gathering* g) {
+  tegi_source* source = g->self->env.source;
+  tegi_slack slack = tiled_slack(g->self);
+  uint64_t room =
+      source->ops->headroom(source, &slack) >> g->self->tile_shift;
+  if (room == 0) return;
+  uint32_t need = g->wanted - g->count;
+  teg_result result;
+  if (need <= room) {
+    result = source->ops->tiles_grow(source, need, &slack, NULL);
+  } else {
+    result = source->ops->tiles_grow(source, (uint32_t)room, NULL, NULL);
+  }
+  if (result == TEG_OK) take_free(g);
+}
+
+static void borrow(gathering* g) {
+  tegi_source* source = g->self->env.source;
+  if (source->ops->tiles_borrow(source, g->wanted - g->count) > 0) {
+    take_free(g);
+  }
+}
+
+static teg_result gather(gathering* g, teg_error* err) {
+  tegi_source* source = g->self->env.source;
+  take_free(g);
+  if (g->count < g->wanted) grow_within_slack(g);
+  if (g->count < g->wanted) (void)steal(g, false, NULL);
+  if (g->count < g->wanted) borrow(g);
+  if (g->count < g->wanted && g->self->env.options->is_waiting_on_busy) {
+    (void)steal(g, true, NULL);
+  }
+  if (g->count == g->wanted) return TEG_OK;
+  teg_result result =
+      source->ops->tiles_grow(source, g->wanted - g->count, NULL, err);
+  if (result == TEG_OK) take_free(g);
+  if (result != TEG_OK || g->count == g->wanted) return result;
+  return tegi_error_set(err, TEG_OUT_OF_MEMORY,
+                        "policy tiled: the tiles of a new heap were taken by "
+                        "another session");
+}
+
+static bool begin_gathering(gathering* g, tiled_policy* self, uint32_t wanted,
+                            tegi_stream_id stream) {
+  *g = (gathering){.self = self, .stream = stream, .wanted = wanted};
+  g->tiles = tegi_host_calloc(self->env.host, wanted, sizeof *g->tiles);
+  g->slots = tegi_host_calloc(self->env.host, wanted, sizeof *g->slots);
+  return g->tiles && g->slots;
+}
+
+static void end_gathering(gathering* g) {
+  tegi_host* host = g->self->env.host;
+  tegi_host_free(host, g->tiles, g->wanted * sizeof *g->tiles);
+  tegi_host_free(host, g->slots, g->wanted * sizeof *g->slots);
+}
+
+static teg_result no_memory(teg_error* err) {
+  return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                        "policy tiled: no host memory to gather tiles");
+}
+
+// Puts what was gathered under the unmapped slots of [first, end).
+static teg_result map_gathered(gathering* g, tegi_chunk* chunk, uint32_t first,
+                               uint32_t end, teg_error* err) {
+  tegi_source* source = g->self->env.source;
+  uint32_t count = 0;
+  uint32_t slot = tegi_tilemap_next(&chunk->tiles, first, end, false);
+  while (slot < end) {
+    g->slots[count++] = slot;
+    slot = tegi_tilemap_next(&chunk->tiles, slot + 1, end, false);
+  }
+  teg_result result = source->ops->map(source, chunk->extent, g->slots,
+                                       g->tiles, count, err);
+  if (result != TEG_OK) return result;
+  tegi_lock_acquire(g->self->env.lock);
+  for (uint32_t i = 0; i < count; ++i) {
+    tegi_tilemap_set(&chunk->tiles, g->slots[i], g->tiles[i]);
+  }
+  tegi_lock_release(g->self->env.lock);
+  return TEG_OK;
+}
+
+teg_result tiled_fill(tiled_policy* self, tegi_chunk* chunk, uint32_t first,
+                      uint32_t end, tegi_stream_id stream, teg_error* err) {
+  tegi_lock_acquire(self->env.lock);
+  bool has_map =
+      tegi_tilemap_reserve(self->env.host, &chunk->tiles, end, true);
+  uint32_t wanted =
+      end - first - tegi_tilemap_count(&chunk->tiles, first, end);
+  tegi_lock_release(self->env.lock);
+  if (!has_map) return no_memory(err);
+  if (wanted == 0) return TEG_OK;
+  gathering g;
+  if (!begin_gathering(&g, self, wanted, stream)) {
+    end_gathering(&g);
+    return no_memory(err);
+  }
+  teg_result result = gather(&g, err);
+  if (result == TEG_OK) result = map_gathered(&g, chunk, first, end, err);
+  if (result != TEG_OK) {
+    self->env.source->ops->tiles_give(self->env.source, g.tiles, g.count);
+  }
+  end_gathering(&g);
+  return result;
+}
+
+// ---- Giving back -----------------------------------------------------------
+
+enum { GIVE_AT_A_TIME = 1024 };
+
+uint32_t tiled_give_back(tiled_policy* self, uint32_t count, bool may_wait,
+                         tegi_stream_id stream) {
+  uint32_t given = 0;
+  while (given < count) {
+    uint32_t left = count - given;
+    uint32_t wanted = left < GIVE_AT_A_TIME ? left : GIVE_AT_A_TIME;
+    gathering g;
+    bool has_room = begin_gathering(&g, self, wanted, stream);
+    teg_result result = has_room ? steal(&g, may_wait, NULL) : TEG_EXHAUSTED;
+    self->env.source->ops->tiles_give(self->env.source, g.tiles, g.count);
+    given += g.count;
+    end_gathering(&g);
+    if (result != TEG_OK) break;
+  }
+  return given;
+}
+
+teg_result tiled_empty(tiled_policy* self, tegi_chunk* chunk, uint32_t first,
+                       uint32_t end, teg_error* err) {
+  uint32_t count = tegi_tilemap_count(&chunk->tiles, first, end);
+  gathering g;
+  if (!begin_gathering(&g, self, count, 0)) {
+    end_gathering(&g);
+    return no_memory(err);
+  }
+  for (uint32_t i = 0; i < count; ++i) {
+    g.slots[i] = first + i;
+    g.tiles[i] = chunk->tiles.tiles[first + i];
+  }
+  teg_result result = self->env.source->ops->unmap(
+      self->env.source, chunk->extent, g.slots, count, err);
+  if (result == TEG_OK) {
+    tegi_lock_acquire(self->env.lock);
+    for (uint32_t i = 0; i < count; ++i) {
+      tegi_tilemap_clear(&chunk->tiles, first + i);
+    }
+    tegi_lock_release(self->env.lock);
+    self->env.source->ops->tiles_give(self->env.source, g.tiles, count);
+  }
+  end_gathering(&g);
+  return result;
+}
