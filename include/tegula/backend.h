@@ -193,8 +193,8 @@ typedef struct teg_queue_ops {
                             uint64_t serial, teg_error* err);
   // Drops what is recorded and not submitted. Cannot fail.
   void (*discard)(teg_queue_stream* stream);
-  // Submits the recorded batch as batch |serial|, larger than any before (a
-  // discarded batch leaves a gap). On failure nothing of it
+  // Submits the recorded batch as batch |serial|, the one after the last. On
+  // failure nothing of it
   // reached the queue and it is still recorded.
   teg_result (*submit)(teg_queue_stream* stream, uint64_t serial,
                        teg_error* err);

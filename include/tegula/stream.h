@@ -68,6 +68,11 @@ TEG_API TEG_NODISCARD teg_result teg_stream_submit(teg_stream* stream,
                                                    uint64_t* out_serial,
                                                    teg_error* err);
 
+// Drops what is recorded and not submitted; what it would have used is given
+// back. Its serial is that of an empty batch, which is submitted.
+TEG_API TEG_NODISCARD teg_result teg_stream_discard(teg_stream* stream,
+                                                    teg_error* err);
+
 // Blocks until batch |serial| is complete; reports the first error a batch
 // has kept, once. Waiting for a batch that is not submitted is TEG_BAD_STATE.
 TEG_API TEG_NODISCARD teg_result teg_stream_wait(teg_stream* stream,

@@ -86,8 +86,6 @@ struct teg_stream {
   teg_queue_stream* queue;
   tegi_atomic_u64 thread;  // that recorded or submitted last; 0 = none yet
   uint32_t pin_count;      // guarded by device->lock
-  bool has_queue_writes;   // in the recorded batch
-  uint64_t last_real;      // serial of the last batch that was not dropped
   teg_stream* next;        // in the session. Guarded by registry
 };
 
@@ -182,8 +180,6 @@ teg_result tegi_device_wait(teg_device* device, const tegi_use_set* set,
 // As teg_stream_submit, for the ladder and waits: only when |stream| is the
 // calling thread's own, TEG_BAD_STATE otherwise.
 teg_result tegi_stream_submit_own(teg_stream* stream, teg_error* err);
-// Drops the recorded batch: its stamps are given back, save queue writes.
-void tegi_stream_drop(teg_stream* stream);
 
 // ---- core/source.c
 extern const tegi_source_ops tegi_core_source_ops;

@@ -8,13 +8,6 @@ tegi_phase tegi_use_phase(const tegi_timeline* timeline, tegi_use use) {
   if (!timeline) return TEGI_PHASE_IDLE;
   uint64_t submitted = tegi_load_acquire(&timeline->submitted);
   if (use.serial > submitted) return TEGI_PHASE_RECORDED;
-  if ((use.stream & TEGI_USE_QUEUE) != 0) {
-    // The batch was dropped, its queue writes are still to land.
-    if (use.serial > tegi_load_acquire(&timeline->dropped_from) &&
-        use.serial <= tegi_load_acquire(&timeline->dropped_to)) {
-      return TEGI_PHASE_RECORDED;
-    }
-  }
   if (use.serial > tegi_load_acquire(&timeline->completed)) {
     return TEGI_PHASE_SUBMITTED;
   }

@@ -33,7 +33,9 @@ typedef enum tegi_phase {
 } tegi_phase;
 
 // What the rule needs to know of one stream. Part of teg_stream.
-//   submitted   serial of the last batch handed to the queue, or dropped
+//   submitted   serial of the last batch handed to the queue; a batch that is
+//               dropped is handed over empty, so that its stamps come back and
+//               its queue writes land
 //   completed   serial of the last batch known to be complete
 // Written by the thread that uses the stream; read by any.
 typedef struct tegi_timeline {
@@ -41,10 +43,6 @@ typedef struct tegi_timeline {
   uint32_t queue_id;  // streams that share a queue have the same
   tegi_atomic_u64 submitted;
   tegi_atomic_u64 completed;
-  // Queue writes of a dropped batch land at the next submit: entries of
-  // serials in (dropped_from, dropped_to] count as recorded until then.
-  tegi_atomic_u64 dropped_from;
-  tegi_atomic_u64 dropped_to;
 } tegi_timeline;
 
 // Finds the timeline of a stream; NULL when the stream is gone, which means

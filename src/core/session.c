@@ -245,14 +245,23 @@ static void unlink_session(teg_session* session) {
   tegi_mutex_unlock(&device->registry);
 }
 
+// What is recorded is dropped, what is submitted is waited for. Errors that
+// batches had kept have nobody left to go to but the log.
 static void drain_streams(teg_session* session) {
-  teg_device* device = session->device;
   for (teg_stream* stream = session->streams; stream; stream = stream->next) {
-    tegi_stream_drop(stream);
-    uint64_t submitted = tegi_load_acquire(&stream->timeline.submitted);
-    if (submitted > 0) (void)teg_stream_wait(stream, submitted, NULL);
+    teg_error error;
+    teg_error_clear(&error);
+    teg_result result = teg_stream_discard(stream, &error);
+    uint64_t submitted = teg_stream_submitted(stream);
+    if (result == TEG_OK && submitted > 0) {
+      result = teg_stream_wait(stream, submitted, &error);
+    }
+    if (result != TEG_OK) {
+      tegi_log_line(session->device, TEG_LOG_WARNING,
+                    "session \"%s\": at its end: %s", session->name,
+                    error.message);
+    }
   }
-  (void)device;
 }
 
 void teg_session_destroy(teg_session* session) {

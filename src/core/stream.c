@@ -255,29 +255,18 @@ teg_result teg_stream_submit(teg_stream* stream, uint64_t* out_serial,
   teg_result result = queue->submit(stream->queue, serial, err);
   if (result != TEG_OK) return result;
   tegi_store_release(&stream->timeline.submitted, serial);
-  stream->last_real = serial;
-  // Queue writes of dropped batches land with this submit.
-  tegi_store_release(&stream->timeline.dropped_to, 0);
-  stream->has_queue_writes = false;
   tegi_stream_poll(stream);
   after_submit(stream->session);
   if (out_serial) *out_serial = serial;
   return TEG_OK;
 }
 
-void tegi_stream_drop(teg_stream* stream) {
-  uint64_t serial = recording_of(stream);
-  const teg_queue_ops* queue = stream->session->device->tables.queue;
-  queue->discard(stream->queue);
-  if (stream->has_queue_writes) {
-    if (tegi_load_relaxed(&stream->timeline.dropped_to) == 0) {
-      tegi_store_release(&stream->timeline.dropped_from, serial - 1);
-    }
-    tegi_store_release(&stream->timeline.dropped_to, serial);
-  }
-  // The serial counts as submitted: complete when the one before it is.
-  tegi_store_release(&stream->timeline.submitted, serial);
-  tegi_stream_poll(stream);
+teg_result teg_stream_discard(teg_stream* stream, teg_error* err) {
+  TEG_REQUIRE(stream, err, "discard: stream is NULL");
+  stream->session->device->tables.queue->discard(stream->queue);
+  // The serial goes on as that of an empty batch: what was stamped with it is
+  // over when the batches before it are.
+  return teg_stream_submit(stream, NULL, err);
 }
 
 teg_result tegi_stream_submit_own(teg_stream* stream, teg_error* err) {
@@ -306,7 +295,7 @@ teg_result teg_stream_wait(teg_stream* stream, uint64_t serial,
   if (serial == 0) return TEG_OK;
   const teg_queue_ops* queue = stream->session->device->tables.queue;
   teg_result result =
-      queue->wait(stream->queue, tegi_min_u64(serial, stream->last_real), err);
+      queue->wait(stream->queue, serial, err);
   tegi_stream_poll(stream);
   if (stream->session->retired_head) tegi_session_collect(stream->session);
   return result;

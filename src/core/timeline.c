@@ -57,10 +57,7 @@ void tegi_stream_poll(teg_stream* stream) {
     return;
   }
   const teg_device* device = stream->session->device;
-  uint64_t submitted = tegi_load_acquire(&stream->timeline.submitted);
   uint64_t completed = device->tables.queue->completed(stream->queue);
-  // Dropped batches behind the last real one are over with it.
-  if (completed >= stream->last_real) completed = submitted;
   tegi_atomic_max(&stream->timeline.completed, completed);
 }
 
@@ -120,13 +117,8 @@ static teg_result wait_for_use(teg_device* device, teg_stream* stream,
     teg_result result = tegi_stream_submit_own(stream, err);
     if (result != TEG_OK) return result;
   }
-  uint64_t serial = use.serial;
-  if (use.stream & TEGI_USE_QUEUE) {
-    serial = tegi_load_acquire(&stream->timeline.submitted);
-  }
-  serial = tegi_min_u64(serial, stream->last_real);
   teg_result result =
-      device->tables.queue->wait(stream->queue, serial, err);
+      device->tables.queue->wait(stream->queue, use.serial, err);
   tegi_stream_poll(stream);
   return result == TEG_DEVICE_LOST ? result : TEG_OK;
 }

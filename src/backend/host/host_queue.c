@@ -417,6 +417,13 @@ static teg_result record_wait(teg_queue_stream* queue_stream,
       (unsigned long long)serial, (unsigned long long)submitted);
 }
 
+static void discard(teg_queue_stream* queue_stream) {
+  tegi_hostdev_batch* batch = stream_from(queue_stream)->recording;
+  if (!batch) return;
+  batch->command_count = 0;
+  batch->binding_count = 0;
+}
+
 static teg_result submit(teg_queue_stream* queue_stream, uint64_t serial,
                          teg_error* err) {
   tegi_hostdev_stream* stream = stream_from(queue_stream);
@@ -479,6 +486,7 @@ const teg_queue_ops tegi_hostdev_queue_ops = {
     .record_copy = record_copy,
     .record_call = record_call,
     .record_wait = record_wait,
+    .discard = discard,
     .submit = submit,
     .completed = completed,
     .wait = wait,

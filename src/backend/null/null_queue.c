@@ -21,6 +21,7 @@ struct tegi_nulldev_node {
   uint32_t pattern;
   teg_host_kernel kernel;
   void* user;
+  bool is_submitted;
 };
 
 static tegi_nulldev_stream* stream_from(teg_queue_stream* stream) {
@@ -255,6 +256,32 @@ static void stream_destroy(teg_backend_device* base,
   tegi_host_free(&device->host, stream, sizeof *stream);
 }
 
+static tegi_nulldev_node* find_recorded(tegi_nulldev_stream* stream) {
+  tegi_mutex_lock(&stream->device->mutex);
+  tegi_nulldev_node* node = stream->active;
+  while (node && node->is_submitted) node = node->next;
+  tegi_mutex_unlock(&stream->device->mutex);
+  return node;
+}
+
+static void discard(teg_queue_stream* queue_stream) {
+  tegi_nulldev_stream* stream = stream_from(queue_stream);
+  stream->device->tables->queue->discard(stream->inner);
+  tegi_nulldev_node* node;
+  while ((node = find_recorded(stream)) != NULL) {
+    tegi_hazard_unrecord(node->hazard);
+    node_drop(node);
+  }
+}
+
+static void mark_submitted(tegi_nulldev_stream* stream) {
+  tegi_mutex_lock(&stream->device->mutex);
+  for (tegi_nulldev_node* node = stream->active; node; node = node->next) {
+    node->is_submitted = true;
+  }
+  tegi_mutex_unlock(&stream->device->mutex);
+}
+
 static teg_result submit(teg_queue_stream* queue_stream, uint64_t serial,
                          teg_error* err) {
   tegi_nulldev_stream* stream = stream_from(queue_stream);
@@ -262,7 +289,9 @@ static teg_result submit(teg_queue_stream* queue_stream, uint64_t serial,
   teg_result result = tegi_nulldev_count_call(device, TEG_NULL_SUBMIT, err);
   if (result != TEG_OK) return result;
   result = device->tables->queue->submit(stream->inner, serial, err);
-  if (result == TEG_OK) tegi_hazard_submit(stream->hazard);
+  if (result != TEG_OK) return result;
+  mark_submitted(stream);
+  tegi_hazard_submit(stream->hazard);
   return result;
 }
 
@@ -296,6 +325,7 @@ const teg_queue_ops tegi_nulldev_queue_ops = {
     .record_copy = record_copy,
     .record_call = record_call,
     .record_wait = record_wait,
+    .discard = discard,
     .submit = submit,
     .completed = completed,
     .wait = wait,
