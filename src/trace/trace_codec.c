@@ -7,21 +7,21 @@
 
 #include "base/checked.h"
 
-enum { kPrefix = _Alignof(max_align_t) };
-_Static_assert(kPrefix >= sizeof(size_t), "the prefix holds a size");
+enum { PREFIX = _Alignof(max_align_t) };
+_Static_assert(PREFIX >= sizeof(size_t), "the prefix holds a size");
 
 static void* codec_alloc(void* opaque, size_t size) {
   uint64_t total;
-  if (!tegi_add_u64(size, kPrefix, &total) || total > SIZE_MAX) return NULL;
+  if (!tegi_add_u64(size, PREFIX, &total) || total > SIZE_MAX) return NULL;
   uint8_t* piece = tegi_host_alloc(opaque, (size_t)total);
   if (!piece) return NULL;
   memcpy(piece, &(size_t){(size_t)total}, sizeof(size_t));
-  return piece + kPrefix;
+  return piece + PREFIX;
 }
 
 static void codec_free(void* opaque, void* address) {
   if (!address) return;
-  uint8_t* piece = (uint8_t*)address - kPrefix;
+  uint8_t* piece = (uint8_t*)address - PREFIX;
   size_t total;
   memcpy(&total, piece, sizeof total);
   tegi_host_free(opaque, piece, total);

@@ -3,7 +3,7 @@
 // CRC-32C (Castagnoli), one table of 256 entries. Stateless.
 #include "trace/trace_crc.h"
 
-static const uint32_t kTable[256] = {
+static const uint32_t crc_table[256] = {
     0x00000000, 0xf26b8303, 0xe13b70f7, 0x1350f3f4, 0xc79a971f, 0x35f1141c,
     0x26a1e7e8, 0xd4ca64eb, 0x8ad958cf, 0x78b2dbcc, 0x6be22838, 0x9989ab3b,
     0x4d43cfd0, 0xbf284cd3, 0xac78bf27, 0x5e133c24, 0x105ec76f, 0xe235446c,
@@ -53,7 +53,7 @@ uint32_t tegi_trace_crc32c(uint32_t crc, const void* data, size_t size) {
   const uint8_t* bytes = data;
   crc = ~crc;
   for (size_t i = 0; i < size; ++i) {
-    crc = kTable[(crc ^ bytes[i]) & 0xff] ^ (crc >> 8);
+    crc = crc_table[(crc ^ bytes[i]) & 0xff] ^ (crc >> 8);
   }
   return ~crc;
 }

@@ -15,7 +15,7 @@
 
 #include "base/error.h"
 
-enum { kRawSize = 64 * 1024, kMaxWindowLog = 27 };
+enum { RAW_SIZE = 64 * 1024, MAX_WINDOW_LOG = 27 };
 
 static teg_result no_memory(tegi_trace_input* input, teg_error* err) {
   return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
@@ -81,7 +81,7 @@ static teg_result read_source(tegi_trace_input* input, uint8_t* buffer,
 static teg_result fill_raw(tegi_trace_input* input, teg_error* err) {
   if (input->raw_begin < input->raw_end) return TEG_OK;
   size_t size;
-  teg_result result = read_source(input, input->raw, kRawSize, &size, err);
+  teg_result result = read_source(input, input->raw, RAW_SIZE, &size, err);
   input->raw_begin = 0;
   input->raw_end = size;
   return result;
@@ -247,7 +247,8 @@ static teg_result init_gzip(tegi_trace_input* input, teg_error* err) {
 static teg_result init_zstd(tegi_trace_input* input, teg_error* err) {
   input->zstd = ZSTD_createDCtx_advanced(tegi_trace_zstd_memory(input->host));
   if (!input->zstd) return no_memory(input, err);
-  (void)ZSTD_DCtx_setParameter(input->zstd, ZSTD_d_windowLogMax, kMaxWindowLog);
+  (void)ZSTD_DCtx_setParameter(input->zstd, ZSTD_d_windowLogMax,
+                               MAX_WINDOW_LOG);
   return TEG_OK;
 }
 

@@ -15,7 +15,7 @@
 
 #include "trace/trace_lines.h"
 
-enum { kColumnId, kColumnLower, kColumnUpper, kColumnSize, kColumnCount };
+enum { COLUMN_ID, COLUMN_LOWER, COLUMN_UPPER, COLUMN_SIZE, COLUMN_COUNT };
 
 typedef struct interval {
   uint64_t lower, upper;
@@ -52,11 +52,11 @@ static teg_result check_header(teg_trace_reader* reader, teg_error* err) {
   teg_result result = tegi_trace_line_next(reader, &decoder->line, err);
   if (result != TEG_OK) return result;
   const tegi_trace_field* fields = decoder->line.fields;
-  if (decoder->line.field_count >= kColumnCount &&
-      tegi_trace_field_is(fields[kColumnId], "id") &&
-      tegi_trace_field_is(fields[kColumnLower], "lower") &&
-      tegi_trace_field_is(fields[kColumnUpper], "upper") &&
-      tegi_trace_field_is(fields[kColumnSize], "size")) {
+  if (decoder->line.field_count >= COLUMN_COUNT &&
+      tegi_trace_field_is(fields[COLUMN_ID], "id") &&
+      tegi_trace_field_is(fields[COLUMN_LOWER], "lower") &&
+      tegi_trace_field_is(fields[COLUMN_UPPER], "upper") &&
+      tegi_trace_field_is(fields[COLUMN_SIZE], "size")) {
     return TEG_OK;
   }
   return tegi_trace_line_bad(reader, &decoder->line, err,
@@ -72,17 +72,17 @@ static teg_result take_row(teg_trace_reader* reader, interval* row,
                            teg_error* err) {
   interval_decoder* decoder = reader->state;
   const tegi_trace_field* fields = decoder->line.fields;
-  if (decoder->line.field_count < kColumnCount) {
+  if (decoder->line.field_count < COLUMN_COUNT) {
     return tegi_trace_line_bad(reader, &decoder->line, err,
                                "%zu columns instead of %d",
-                               decoder->line.field_count, kColumnCount);
+                               decoder->line.field_count, COLUMN_COUNT);
   }
-  if (fields[kColumnId].size == 0) {
+  if (fields[COLUMN_ID].size == 0) {
     return tegi_trace_line_bad(reader, &decoder->line, err, "the id is empty");
   }
-  if (!take_time(fields[kColumnLower], &row->lower) ||
-      !take_time(fields[kColumnUpper], &row->upper) ||
-      !tegi_trace_field_decimal(fields[kColumnSize], &row->size)) {
+  if (!take_time(fields[COLUMN_LOWER], &row->lower) ||
+      !take_time(fields[COLUMN_UPPER], &row->upper) ||
+      !tegi_trace_field_decimal(fields[COLUMN_SIZE], &row->size)) {
     return tegi_trace_line_bad(reader, &decoder->line, err,
                                "lower, upper and size must be whole numbers");
   }
@@ -98,7 +98,7 @@ static teg_result take_row(teg_trace_reader* reader, interval* row,
                                " bytes; it must be above 0 and below 2^62",
                                row->size);
   }
-  row->name_hash = hash_of(fields[kColumnId]);
+  row->name_hash = hash_of(fields[COLUMN_ID]);
   row->line = decoder->line.number;
   return TEG_OK;
 }

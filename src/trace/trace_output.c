@@ -18,7 +18,7 @@
 #include "base/error.h"
 #include "trace/trace_format.h"
 
-enum { kBufferSize = 256 * 1024, kDefaultLevel = 6, kTemporaryTries = 100 };
+enum { BUFFER_SIZE = 256 * 1024, DEFAULT_LEVEL = 6, TEMPORARY_TRIES = 100 };
 
 static teg_result no_memory(tegi_trace_output* output, teg_error* err) {
   return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
@@ -72,13 +72,13 @@ static teg_result drain_gzip(tegi_trace_output* output, bool is_last,
   gzip->avail_in = (uInt)output->plain_size;
   do {
     gzip->next_out = output->packed;
-    gzip->avail_out = kBufferSize;
+    gzip->avail_out = BUFFER_SIZE;
     int status = deflate(gzip, is_last ? Z_FINISH : Z_NO_FLUSH);
     if (status == Z_STREAM_ERROR) {
       return tegi_error_set(err, TEG_IO, "%s: gzip failed", output->path);
     }
     teg_result result =
-        write_sink(output, output->packed, kBufferSize - gzip->avail_out, err);
+        write_sink(output, output->packed, BUFFER_SIZE - gzip->avail_out, err);
     if (result != TEG_OK) return result;
   } while (gzip->avail_out == 0);
   return TEG_OK;
@@ -89,7 +89,7 @@ static teg_result drain_zstd(tegi_trace_output* output, bool is_last,
   ZSTD_inBuffer in = {output->plain, output->plain_size, 0};
   ZSTD_EndDirective directive = is_last ? ZSTD_e_end : ZSTD_e_continue;
   for (;;) {
-    ZSTD_outBuffer out = {output->packed, kBufferSize, 0};
+    ZSTD_outBuffer out = {output->packed, BUFFER_SIZE, 0};
     size_t left = ZSTD_compressStream2(output->zstd, &out, &in, directive);
     if (ZSTD_isError(left)) {
       if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation) {
@@ -128,13 +128,13 @@ teg_result tegi_trace_output_write(tegi_trace_output* output, const void* data,
   const uint8_t* from = data;
   output->offset += size;
   while (size > 0) {
-    size_t room = kBufferSize - output->plain_size;
+    size_t room = BUFFER_SIZE - output->plain_size;
     size_t step = size < room ? size : room;
     memcpy(output->plain + output->plain_size, from, step);
     output->plain_size += step;
     from += step;
     size -= step;
-    if (output->plain_size < kBufferSize) break;
+    if (output->plain_size < BUFFER_SIZE) break;
     teg_result result = drain(output, false, err);
     if (result != TEG_OK) return result;
   }
@@ -146,7 +146,7 @@ static teg_result init_gzip(tegi_trace_output* output, int level,
   output->gzip = tegi_host_alloc(output->host, sizeof *output->gzip);
   if (!output->gzip) return no_memory(output, err);
   tegi_trace_zlib_memory(output->gzip, output->host);
-  if (level == 0) level = kDefaultLevel;
+  if (level == 0) level = DEFAULT_LEVEL;
   if (level > 9) level = 9;
   if (deflateInit2(output->gzip, level, Z_DEFLATED, 15 + 16, 8,
                    Z_DEFAULT_STRATEGY) != Z_OK) {
@@ -162,7 +162,7 @@ static teg_result init_zstd(tegi_trace_output* output, int level,
   output->zstd = ZSTD_createCCtx_advanced(tegi_trace_zstd_memory(output->host));
   if (!output->zstd) return no_memory(output, err);
   ZSTD_CCtx_setParameter(output->zstd, ZSTD_c_compressionLevel,
-                         level ? level : kDefaultLevel);
+                         level ? level : DEFAULT_LEVEL);
   ZSTD_CCtx_setParameter(output->zstd, ZSTD_c_checksumFlag, 1);
   return TEG_OK;
 }
@@ -176,7 +176,7 @@ static teg_result open_temporary(tegi_trace_output* output, teg_error* err) {
   char* name = tegi_host_alloc(output->host, size);
   if (!name) return no_memory(output, err);
   int code = EEXIST;
-  for (int i = 0; i < kTemporaryTries && code == EEXIST; ++i) {
+  for (int i = 0; i < TEMPORARY_TRIES && code == EEXIST; ++i) {
     snprintf(name, size, "%s.tmp-%ld-%d", output->path, (long)getpid(), i);
     output->fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     code = output->fd < 0 ? errno : 0;
@@ -231,11 +231,11 @@ teg_result tegi_trace_output_init(tegi_trace_output* output, tegi_host* host,
     output->sink = *sink;
   }
   if (result == TEG_OK) {
-    output->plain = tegi_host_alloc(host, kBufferSize);
+    output->plain = tegi_host_alloc(host, BUFFER_SIZE);
     if (!output->plain) result = no_memory(output, err);
   }
   if (result == TEG_OK && packing != TEGI_TRACE_PLAIN) {
-    output->packed = tegi_host_alloc(host, kBufferSize);
+    output->packed = tegi_host_alloc(host, BUFFER_SIZE);
     if (!output->packed) {
       result = no_memory(output, err);
     } else {
@@ -282,8 +282,8 @@ void tegi_trace_output_deinit(tegi_trace_output* output) {
   if (output->gzip) deflateEnd(output->gzip);
   tegi_host_free(output->host, output->gzip, sizeof *output->gzip);
   ZSTD_freeCCtx(output->zstd);
-  tegi_host_free(output->host, output->plain, kBufferSize);
-  tegi_host_free(output->host, output->packed, kBufferSize);
+  tegi_host_free(output->host, output->plain, BUFFER_SIZE);
+  tegi_host_free(output->host, output->packed, BUFFER_SIZE);
   *output = (tegi_trace_output){0};
 }
 

@@ -12,9 +12,9 @@
 
 #include "trace/trace_format.h"
 
-enum { kDefaultMaxLive = 1 << 24, kSniffSize = 4096 };
+enum { DEFAULT_MAX_LIVE = 1 << 24, SNIFF_SIZE = 4096 };
 
-static const char kExpected[] =
+static const char expected_formats[] =
     "expected tegula's own format, RMM's CSV (Thread,Time,Action,Pointer,"
     "Size,Stream) or an interval CSV (id,lower,upper,size), the latter two "
     "also as .gz or .zst";
@@ -36,9 +36,9 @@ const char* teg_trace_format_name(teg_trace_format format) {
 }
 
 const char* teg_trace_kind_name(uint32_t kind) {
-  static const char* const kNames[] = {"unknown",  "allocate",  "free",
-                                       "load_end", "run_begin", "run_end"};
-  return kind < sizeof kNames / sizeof *kNames ? kNames[kind] : kNames[0];
+  static const char* const names[] = {"unknown",  "allocate",  "free",
+                                      "load_end", "run_begin", "run_end"};
+  return kind < sizeof names / sizeof *names ? names[kind] : names[0];
 }
 
 teg_result tegi_trace_reader_no_memory(teg_trace_reader* reader,
@@ -175,18 +175,18 @@ static teg_result foreign(teg_trace_reader* reader, const uint8_t* data,
   }
   return tegi_error_set(err, TEG_CORRUPT,
                         "%s: not a trace: begins with \"%s\"; %s", reader->path,
-                        start, kExpected);
+                        start, expected_formats);
 }
 
 static teg_result find_format(teg_trace_reader* reader, teg_error* err) {
   const uint8_t* data;
   size_t size;
   teg_result result =
-      tegi_trace_input_peek(&reader->input, kSniffSize, &data, &size, err);
+      tegi_trace_input_peek(&reader->input, SNIFF_SIZE, &data, &size, err);
   if (result != TEG_OK) return result;
   if (size == 0) {
     return tegi_error_set(err, TEG_TRUNCATED, "%s: the file is empty; %s",
-                          reader->path, kExpected);
+                          reader->path, expected_formats);
   }
   const uint8_t* text = data;
   size_t text_size = size;
@@ -244,8 +244,8 @@ static char* stem_of(tegi_host* host, const char* path) {
 static teg_result create(const char* path, const char* named,
                          const teg_trace_reader_params* params,
                          teg_trace_reader** out_reader, teg_error* err) {
-  static const teg_trace_reader_params kDefaults = TEG_TRACE_READER_PARAMS_INIT;
-  if (!params) params = &kDefaults;
+  static const teg_trace_reader_params defaults = TEG_TRACE_READER_PARAMS_INIT;
+  if (!params) params = &defaults;
   TEG_REQUIRE(params->struct_size == sizeof *params, err,
               "teg_trace_reader_params: struct_size %u instead of %zu",
               params->struct_size, sizeof *params);
@@ -262,7 +262,7 @@ static teg_result create(const char* path, const char* named,
   reader->host.allocator = host.allocator;
   atomic_init(&reader->host.live_bytes, sizeof *reader);
   reader->max_live_count =
-      params->max_live_count ? params->max_live_count : kDefaultMaxLive;
+      params->max_live_count ? params->max_live_count : DEFAULT_MAX_LIVE;
   tegi_trace_map_init(&reader->live, &reader->host);
   *out_reader = reader;
   reader->path = tegi_host_strdup(&reader->host, path);

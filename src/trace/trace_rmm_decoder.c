@@ -14,21 +14,21 @@
 #include "trace/trace_lines.h"
 
 enum {
-  kColumnThread,
-  kColumnTime,
-  kColumnAction,
-  kColumnPointer,
-  kColumnSize,
-  kColumnStream,
-  kColumnCount,
-  kMaxNames = 65536,
+  COLUMN_THREAD,
+  COLUMN_TIME,
+  COLUMN_ACTION,
+  COLUMN_POINTER,
+  COLUMN_SIZE,
+  COLUMN_STREAM,
+  COLUMN_COUNT,
+  MAX_NAMES = 65536,
 };
 #define DAY_US (UINT64_C(24) * 3600 * 1000000)
 // Numbers from here on stand for thread and stream handles that are larger
 // than 31 bits, in the order in which they appear.
 #define FIRST_NAMED (UINT64_C(1) << 31)
 
-typedef enum time_form { kTimeUnknown, kTimeNumber, kTimeClock } time_form;
+typedef enum time_form { TIME_UNKNOWN, TIME_NUMBER, TIME_CLOCK } time_form;
 
 typedef struct rmm_decoder {
   tegi_trace_line line;
@@ -48,13 +48,13 @@ static void rmm_place(const teg_trace_reader* reader,
 
 static teg_result bad_field(teg_trace_reader* reader, int column,
                             const char* expected, teg_error* err) {
-  static const char* const kNames[kColumnCount] = {"Thread",  "Time", "Action",
-                                                   "Pointer", "Size", "Stream"};
+  static const char* const names[COLUMN_COUNT] = {"Thread",  "Time", "Action",
+                                                  "Pointer", "Size", "Stream"};
   rmm_decoder* decoder = reader->state;
   tegi_trace_field field = decoder->line.fields[column];
   int shown = field.size < 40 ? (int)field.size : 40;
   return tegi_trace_line_bad(reader, &decoder->line, err,
-                             "%s is \"%.*s\", expected %s", kNames[column],
+                             "%s is \"%.*s\", expected %s", names[column],
                              shown, field.text, expected);
 }
 
@@ -67,13 +67,13 @@ static teg_result rmm_open(teg_trace_reader* reader, teg_error* err) {
   teg_result result = tegi_trace_line_next(reader, &decoder->line, err);
   if (result != TEG_OK) return result;
   const tegi_trace_field* fields = decoder->line.fields;
-  if (decoder->line.field_count == kColumnCount &&
-      tegi_trace_field_is(fields[kColumnThread], "Thread") &&
-      tegi_trace_field_is(fields[kColumnTime], "Time") &&
-      tegi_trace_field_is(fields[kColumnAction], "Action") &&
-      tegi_trace_field_is(fields[kColumnPointer], "Pointer") &&
-      tegi_trace_field_is(fields[kColumnSize], "Size") &&
-      tegi_trace_field_is(fields[kColumnStream], "Stream")) {
+  if (decoder->line.field_count == COLUMN_COUNT &&
+      tegi_trace_field_is(fields[COLUMN_THREAD], "Thread") &&
+      tegi_trace_field_is(fields[COLUMN_TIME], "Time") &&
+      tegi_trace_field_is(fields[COLUMN_ACTION], "Action") &&
+      tegi_trace_field_is(fields[COLUMN_POINTER], "Pointer") &&
+      tegi_trace_field_is(fields[COLUMN_SIZE], "Size") &&
+      tegi_trace_field_is(fields[COLUMN_STREAM], "Stream")) {
     return TEG_OK;
   }
   return tegi_trace_line_bad(reader, &decoder->line, err,
@@ -137,7 +137,7 @@ static bool parse_clock(tegi_trace_field field, uint64_t* out_us) {
 
 // A clock that falls by more than half a day has passed midnight.
 static uint64_t clock_to_ns(rmm_decoder* decoder, uint64_t us) {
-  if (decoder->form == kTimeUnknown) {
+  if (decoder->form == TIME_UNKNOWN) {
     decoder->clock_start_us = us;
     decoder->clock_last_us = us;
   }
@@ -155,21 +155,21 @@ static uint64_t clock_to_ns(rmm_decoder* decoder, uint64_t us) {
 static teg_result take_time(teg_trace_reader* reader, uint64_t* out_ns,
                             teg_error* err) {
   rmm_decoder* decoder = reader->state;
-  tegi_trace_field field = decoder->line.fields[kColumnTime];
+  tegi_trace_field field = decoder->line.fields[COLUMN_TIME];
   uint64_t us;
-  if (decoder->form != kTimeClock && parse_number_time(field, out_ns)) {
-    decoder->form = kTimeNumber;
+  if (decoder->form != TIME_CLOCK && parse_number_time(field, out_ns)) {
+    decoder->form = TIME_NUMBER;
     return TEG_OK;
   }
-  if (decoder->form != kTimeNumber && parse_clock(field, &us)) {
+  if (decoder->form != TIME_NUMBER && parse_clock(field, &us)) {
     *out_ns = clock_to_ns(decoder, us);
-    decoder->form = kTimeClock;
+    decoder->form = TIME_CLOCK;
     return TEG_OK;
   }
   return bad_field(
-      reader, kColumnTime,
-      decoder->form == kTimeClock    ? "HH:MM:SS.ffffff as on the lines before"
-      : decoder->form == kTimeNumber ? "microseconds as on the lines before"
+      reader, COLUMN_TIME,
+      decoder->form == TIME_CLOCK    ? "HH:MM:SS.ffffff as on the lines before"
+      : decoder->form == TIME_NUMBER ? "microseconds as on the lines before"
                                      : "microseconds or HH:MM:SS.ffffff",
       err);
 }
@@ -190,7 +190,7 @@ static teg_result take_name(teg_trace_reader* reader, int column,
   }
   tegi_trace_entry* entry = tegi_trace_map_find(names, value);
   if (!entry) {
-    if (names->count == kMaxNames) {
+    if (names->count == MAX_NAMES) {
       return bad_field(reader, column, "fewer than 65536 different handles",
                        err);
     }
@@ -210,21 +210,21 @@ static teg_result take_buffer(teg_trace_reader* reader, teg_trace_event* event,
   rmm_decoder* decoder = reader->state;
   const tegi_trace_field* fields = decoder->line.fields;
   uint64_t pointer;
-  if (!tegi_trace_field_number(fields[kColumnPointer], &pointer)) {
-    return bad_field(reader, kColumnPointer, "an address or a number", err);
+  if (!tegi_trace_field_number(fields[COLUMN_POINTER], &pointer)) {
+    return bad_field(reader, COLUMN_POINTER, "an address or a number", err);
   }
   bool is_free = event->kind == TEG_TRACE_FREE;
-  bool is_unsaid = is_free && fields[kColumnSize].size == 0;
+  bool is_unsaid = is_free && fields[COLUMN_SIZE].size == 0;
   if (!is_unsaid &&
-      !tegi_trace_field_decimal(fields[kColumnSize], &event->size)) {
-    return bad_field(reader, kColumnSize, "a number of bytes", err);
+      !tegi_trace_field_decimal(fields[COLUMN_SIZE], &event->size)) {
+    return bad_field(reader, COLUMN_SIZE, "a number of bytes", err);
   }
   teg_result result =
-      take_name(reader, kColumnStream, &decoder->streams, &event->stream, err);
+      take_name(reader, COLUMN_STREAM, &decoder->streams, &event->stream, err);
   if (result != TEG_OK) return result;
   if (is_free) {
     if (event->size == 0 && !is_unsaid) {
-      return bad_field(reader, kColumnSize, "the size that was allocated", err);
+      return bad_field(reader, COLUMN_SIZE, "the size that was allocated", err);
     }
     return tegi_trace_reader_free(reader, pointer, event, err);
   }
@@ -237,12 +237,12 @@ static teg_result take_mark(teg_trace_reader* reader, teg_trace_event* event,
                             teg_error* err) {
   rmm_decoder* decoder = reader->state;
   const tegi_trace_field* fields = decoder->line.fields;
-  for (int column = kColumnPointer; column <= kColumnSize; ++column) {
+  for (int column = COLUMN_POINTER; column <= COLUMN_SIZE; ++column) {
     if (fields[column].size == 0) continue;
     return bad_field(reader, column, "nothing beside a mark", err);
   }
-  if (fields[kColumnStream].size == 0) return TEG_OK;
-  return take_name(reader, kColumnStream, &decoder->streams, &event->stream,
+  if (fields[COLUMN_STREAM].size == 0) return TEG_OK;
+  return take_name(reader, COLUMN_STREAM, &decoder->streams, &event->stream,
                    err);
 }
 
@@ -264,17 +264,17 @@ static teg_result rmm_next(teg_trace_reader* reader, teg_trace_event* event,
   for (;;) {
     teg_result result = tegi_trace_line_next(reader, &decoder->line, err);
     if (result != TEG_OK) return result;
-    if (decoder->line.field_count != kColumnCount) {
+    if (decoder->line.field_count != COLUMN_COUNT) {
       return tegi_trace_line_bad(reader, &decoder->line, err,
                                  "%zu columns instead of %d",
-                                 decoder->line.field_count, kColumnCount);
+                                 decoder->line.field_count, COLUMN_COUNT);
     }
-    kind = kind_of(decoder->line.fields[kColumnAction]);
+    kind = kind_of(decoder->line.fields[COLUMN_ACTION]);
     if (kind != 0) break;
     ++reader->skipped_count;
   }
   if (kind < 0) {
-    return bad_field(reader, kColumnAction,
+    return bad_field(reader, COLUMN_ACTION,
                      "allocate, free, allocate failure, load_end, run_begin "
                      "or run_end",
                      err);
@@ -283,7 +283,7 @@ static teg_result rmm_next(teg_trace_reader* reader, teg_trace_event* event,
   teg_result result = take_time(reader, &event->time_ns, err);
   if (result != TEG_OK) return result;
   result =
-      take_name(reader, kColumnThread, &decoder->threads, &event->thread, err);
+      take_name(reader, COLUMN_THREAD, &decoder->threads, &event->thread, err);
   if (result != TEG_OK) return result;
   bool is_mark = kind != TEG_TRACE_ALLOCATE && kind != TEG_TRACE_FREE;
   return is_mark ? take_mark(reader, event, err)

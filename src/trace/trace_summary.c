@@ -5,7 +5,7 @@
 
 #include "trace/trace_reader.h"
 
-enum { kBatch = 1024 };
+enum { BATCH = 1024 };
 
 // Adds the tags of |reader| that |writer| has not been given: |*done| of them
 // are there, reader tag t being writer tag t + |shift|.
@@ -25,12 +25,12 @@ teg_result teg_trace_copy(teg_trace_reader* reader, teg_trace_writer* writer,
                           teg_error* err) {
   teg_error_clear(err);
   TEG_REQUIRE(reader && writer, err, "reader or writer is NULL");
-  teg_trace_event events[kBatch];
+  teg_trace_event events[BATCH];
   uint32_t tags_done = 0, shift = 0;
   for (;;) {
     size_t count;
     teg_result result =
-        teg_trace_reader_next_many(reader, kBatch, events, &count, err);
+        teg_trace_reader_next_many(reader, BATCH, events, &count, err);
     if (result == TEG_END) {
       teg_error_clear(err);
       return TEG_OK;
@@ -112,11 +112,11 @@ static bool tally_event(tally* t, const teg_trace_event* event) {
 
 static teg_result tally_all(teg_trace_reader* reader, tally* t,
                             teg_error* err) {
-  teg_trace_event events[kBatch];
+  teg_trace_event events[BATCH];
   for (;;) {
     size_t count;
     teg_result result =
-        teg_trace_reader_next_many(reader, kBatch, events, &count, err);
+        teg_trace_reader_next_many(reader, BATCH, events, &count, err);
     if (result == TEG_END) return TEG_OK;
     if (result != TEG_OK) return result;
     for (size_t i = 0; i < count; ++i) {

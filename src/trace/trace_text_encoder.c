@@ -11,7 +11,7 @@
 
 #include "trace/trace_writer.h"
 
-enum { kLineSize = 2048 };
+enum { LINE_SIZE = 2048 };
 
 // Formats and writes one piece of text.
 static teg_result print(teg_trace_writer* writer, teg_error* err,
@@ -19,7 +19,7 @@ static teg_result print(teg_trace_writer* writer, teg_error* err,
 
 static teg_result print(teg_trace_writer* writer, teg_error* err,
                         const char* format, ...) {
-  char line[kLineSize];
+  char line[LINE_SIZE];
   va_list args;
   va_start(args, format);
   int size = vsnprintf(line, sizeof line, format, args);
@@ -74,11 +74,11 @@ typedef struct chrome_encoder {
   bool is_in_run;
 } chrome_encoder;
 
-enum { kQuotedSize = 6 * 255 + 1 };  // a name or tag, all of it escaped
+enum { QUOTED_SIZE = 6 * 255 + 1 };  // a name or tag, all of it escaped
 
 // |text| with what JSON forbids escaped. Bytes that are no ASCII become "?":
 // they may not be UTF-8.
-static void quote(const char* text, char out_text[kQuotedSize]) {
+static void quote(const char* text, char out_text[QUOTED_SIZE]) {
   char* to = out_text;
   for (const char* from = text; *from; ++from) {
     unsigned char letter = (unsigned char)*from;
@@ -96,22 +96,22 @@ static void quote(const char* text, char out_text[kQuotedSize]) {
 
 // "96 B", "1.50 KiB".
 static void size_text(uint64_t size, char out_text[32]) {
-  static const char* const kUnits[] = {"B",   "KiB", "MiB", "GiB",
-                                       "TiB", "PiB", "EiB"};
+  static const char* const units[] = {"B",   "KiB", "MiB", "GiB",
+                                      "TiB", "PiB", "EiB"};
   size_t unit = 0;
   double value = (double)size;
-  while (value >= 1024 && unit < sizeof kUnits / sizeof *kUnits - 1) {
+  while (value >= 1024 && unit < sizeof units / sizeof *units - 1) {
     value /= 1024;
     ++unit;
   }
-  snprintf(out_text, 32, unit ? "%.2f %s" : "%.0f %s", value, kUnits[unit]);
+  snprintf(out_text, 32, unit ? "%.2f %s" : "%.0f %s", value, units[unit]);
 }
 
 static teg_result chrome_open(teg_trace_writer* writer, teg_error* err) {
   chrome_encoder* encoder = tegi_host_alloc(&writer->host, sizeof *encoder);
   if (!encoder) return tegi_trace_writer_no_memory(writer, err);
   writer->state = encoder;
-  char name[kQuotedSize];
+  char name[QUOTED_SIZE];
   quote(writer->name[0] ? writer->name : "trace", name);
   return print(writer, err,
                "{\"traceEvents\":[\n"
@@ -131,7 +131,7 @@ static teg_result print_place(teg_trace_writer* writer,
 static teg_result print_buffer(teg_trace_writer* writer,
                                const teg_trace_event* event, teg_error* err) {
   char size[32];
-  char name[kQuotedSize];
+  char name[QUOTED_SIZE];
   size_text(event->size, size);
   quote(event->tag ? writer->tags[event->tag - 1] : size, name);
   bool is_begin = event->kind == TEG_TRACE_ALLOCATE;

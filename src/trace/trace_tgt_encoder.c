@@ -10,7 +10,7 @@
 #include "trace/trace_format.h"
 #include "trace/trace_writer.h"
 
-enum { kDefaultLevel = 19 };
+enum { DEFAULT_LEVEL = 19 };
 
 typedef struct tgt_encoder {
   teg_trace_event* events;  // writer->block_event_count of them
@@ -40,7 +40,7 @@ static teg_result tgt_open(teg_trace_writer* writer, teg_error* err) {
     return tegi_trace_writer_no_memory(writer, err);
   }
   ZSTD_CCtx_setParameter(encoder->zstd, ZSTD_c_compressionLevel,
-                         writer->level ? writer->level : kDefaultLevel);
+                         writer->level ? writer->level : DEFAULT_LEVEL);
   ZSTD_CCtx_setParameter(encoder->zstd, ZSTD_c_checksumFlag, 1);
 
   uint8_t header[TEGI_TGT_MAX_HEADER_SIZE];

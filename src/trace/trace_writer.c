@@ -23,7 +23,7 @@ typedef struct extension {
   tegi_trace_packing packing;
 } extension;
 
-static const extension kExtensions[] = {
+static const extension extensions[] = {
     {".tgt", TEG_TRACE_FORMAT_TGT, TEGI_TRACE_PLAIN},
     {".csv", TEG_TRACE_FORMAT_RMM_CSV, TEGI_TRACE_PLAIN},
     {".csv.gz", TEG_TRACE_FORMAT_RMM_CSV, TEGI_TRACE_GZIP},
@@ -34,8 +34,8 @@ static const extension kExtensions[] = {
 };
 
 static const extension* extension_of(const char* path) {
-  for (size_t i = 0; i < sizeof kExtensions / sizeof *kExtensions; ++i) {
-    if (ends_with(path, kExtensions[i].suffix)) return &kExtensions[i];
+  for (size_t i = 0; i < sizeof extensions / sizeof *extensions; ++i) {
+    if (ends_with(path, extensions[i].suffix)) return &extensions[i];
   }
   return NULL;
 }
@@ -148,7 +148,7 @@ static teg_result open_any(const char* path, const teg_trace_sink* sink,
   return TEG_OK;
 }
 
-static const teg_trace_writer_params kDefaults = TEG_TRACE_WRITER_PARAMS_INIT;
+static const teg_trace_writer_params defaults = TEG_TRACE_WRITER_PARAMS_INIT;
 
 teg_result teg_trace_writer_open(const char* path,
                                  const teg_trace_writer_params* params,
@@ -158,7 +158,7 @@ teg_result teg_trace_writer_open(const char* path,
   TEG_REQUIRE(out_writer, err, "out_writer is NULL");
   *out_writer = NULL;
   TEG_REQUIRE(path && *path, err, "the path of the trace is empty");
-  if (!params) params = &kDefaults;
+  if (!params) params = &defaults;
   teg_result result = check_params(params, err);
   if (result != TEG_OK) return result;
   const extension* found = extension_of(path);
@@ -180,7 +180,7 @@ teg_result teg_trace_writer_open_sink(const teg_trace_sink* sink,
   TEG_REQUIRE(out_writer, err, "out_writer is NULL");
   *out_writer = NULL;
   TEG_REQUIRE(sink && sink->write, err, "sink->write is NULL");
-  if (!params) params = &kDefaults;
+  if (!params) params = &defaults;
   teg_result result = check_params(params, err);
   if (result != TEG_OK) return result;
   TEG_REQUIRE(params->format != TEG_TRACE_FORMAT_UNKNOWN, err,

@@ -16,7 +16,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
-enum { kMaxEvents = 20000 };
+enum { MAX_EVENTS = 20000 };
 
 #define CHECK(condition)                                      \
   do {                                                        \
@@ -96,14 +96,14 @@ static bytes wrap(const uint8_t* data, size_t size) {
   return file;
 }
 
-// Reads up to kMaxEvents; TEG_OK if there were more.
+// Reads up to MAX_EVENTS; TEG_OK if there were more.
 static teg_result read_events(teg_trace_reader* reader, teg_trace_event* events,
                               size_t* out_count) {
   teg_error err;
   *out_count = 0;
   for (;;) {
     size_t count;
-    size_t room = kMaxEvents - *out_count;
+    size_t room = MAX_EVENTS - *out_count;
     if (room == 0) return TEG_OK;
     teg_result result = teg_trace_reader_next_many(
         reader, room < 100 ? room : 100, events + *out_count, &count, &err);
@@ -162,20 +162,20 @@ static bytes write_events(teg_trace_reader* reader,
 
 static void expect_same(const bytes* file, const teg_trace_event* events,
                         size_t count) {
-  static teg_trace_event again[kMaxEvents];
+  static teg_trace_event again[MAX_EVENTS];
   teg_trace_reader* reader;
   CHECK(teg_trace_reader_open_memory(file->data, file->size, NULL, &reader,
                                      NULL) == TEG_OK);
   size_t again_count;
   teg_result result = read_events(reader, again, &again_count);
-  CHECK(result == TEG_END || again_count == kMaxEvents);
+  CHECK(result == TEG_END || again_count == MAX_EVENTS);
   CHECK(again_count == count);
   CHECK(memcmp(again, events, count * sizeof *events) == 0);
   teg_trace_reader_close(reader);
 }
 
 static void read_one(const uint8_t* data, size_t size) {
-  static teg_trace_event events[kMaxEvents];
+  static teg_trace_event events[MAX_EVENTS];
   teg_error err;
   teg_trace_reader* reader;
   teg_trace_reader_params params = TEG_TRACE_READER_PARAMS_INIT;

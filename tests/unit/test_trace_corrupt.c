@@ -16,12 +16,12 @@
 #include "trace/trace_crc.h"
 #include "trace/trace_format.h"
 
-enum { kCount = 60 };
+enum { COUNT = 60 };
 
 static void file_of(teg_trace_format format, fixture_bytes* out_bytes,
                     teg_trace_event** out_events) {
-  *out_events = fixture_events(11, kCount, format != TEG_TRACE_FORMAT_TGT);
-  *out_bytes = fixture_write(*out_events, kCount, format, 25, 3);
+  *out_events = fixture_events(11, COUNT, format != TEG_TRACE_FORMAT_TGT);
+  *out_bytes = fixture_write(*out_events, COUNT, format, 25, 3);
 }
 
 // |read| is the beginning of |events|, ended by an error that is told.
@@ -30,7 +30,7 @@ static void expect_prefix_and_error(fixture_read* read,
   assert_true(read->result != TEG_OK && read->result != TEG_END);
   assert_int_equal(read->err.result, read->result);
   assert_true(strlen(read->err.message) > 10);
-  assert_true(read->count <= kCount);
+  assert_true(read->count <= COUNT);
   assert_true(fixture_same(read->events, read->count, events, read->count));
   fixture_read_free(read);
 }
@@ -163,7 +163,7 @@ static void expect_packed_damage_is_seen(const fixture_bytes* bytes,
     fixture_read read = fixture_read_memory(copy, bytes->size);
     // A flip in a time stamp of the packer or the like changes nothing.
     if (read.result == TEG_END) {
-      assert_true(fixture_same(read.events, read.count, events, kCount));
+      assert_true(fixture_same(read.events, read.count, events, COUNT));
     }
     fixture_read_free(&read);
     copy[i / 8] ^= (uint8_t)(1u << i % 8);
@@ -184,14 +184,14 @@ static fixture_bytes bytes_of_path(const char* path) {
 }
 
 static void corrupt_packed_csv_ends_in_an_error_or_whole(void** state) {
-  teg_trace_event* events = fixture_events(11, kCount, 1);
+  teg_trace_event* events = fixture_events(11, COUNT, 1);
   static const char* const paths[] = {"damage.csv.gz", "damage.csv.zst"};
   for (size_t i = 0; i < 2; ++i) {
     teg_error err;
     teg_trace_writer* writer;
     assert_int_equal(teg_trace_writer_open(paths[i], NULL, &writer, &err),
                      TEG_OK);
-    for (size_t j = 0; j < kCount; ++j) {
+    for (size_t j = 0; j < COUNT; ++j) {
       assert_int_equal(teg_trace_writer_append(writer, &events[j], &err),
                        TEG_OK);
     }
@@ -211,7 +211,7 @@ static void corrupt_plain_csv_never_crashes(void** state) {
   for (size_t size = 0; size < bytes.size; ++size) {
     fixture_read read = fixture_read_memory(bytes.data, size);
     // Cut between lines it is a shorter log.
-    assert_true(read.count <= kCount);
+    assert_true(read.count <= COUNT);
     if (read.count > 0) {
       assert_true(
           fixture_same(read.events, read.count - 1, events, read.count - 1));

@@ -13,7 +13,7 @@
 
 #include "support/trace_fixture.h"
 
-static const teg_trace_event kEvents[] = {
+static const teg_trace_event sample_events[] = {
     {.kind = TEG_TRACE_ALLOCATE,
      .id = 1,
      .size = 1000,
@@ -33,11 +33,11 @@ static const teg_trace_event kEvents[] = {
     {.kind = TEG_TRACE_ALLOCATE, .id = 4, .size = 1, .time_ns = 9600},
     {.kind = TEG_TRACE_RUN_END, .time_ns = 9700},
 };
-enum { kCount = sizeof kEvents / sizeof *kEvents };
+enum { COUNT = sizeof sample_events / sizeof *sample_events };
 
 static void summary_counts_every_kind(void** state) {
   fixture_bytes bytes =
-      fixture_write(kEvents, kCount, TEG_TRACE_FORMAT_TGT, 2, 1);
+      fixture_write(sample_events, COUNT, TEG_TRACE_FORMAT_TGT, 2, 1);
   teg_error err;
   teg_trace_reader* reader;
   assert_int_equal(
@@ -47,7 +47,7 @@ static void summary_counts_every_kind(void** state) {
   assert_int_equal(teg_trace_summarize(reader, &sum, &err), TEG_OK);
   teg_trace_reader_close(reader);
   free(bytes.data);
-  assert_int_equal(sum.event_count, kCount);
+  assert_int_equal(sum.event_count, COUNT);
   assert_int_equal(sum.allocate_count, 4);
   assert_int_equal(sum.free_count, 1);
   assert_int_equal(sum.run_count, 1);
@@ -120,7 +120,7 @@ static json_t* load_timeline(const teg_trace_event* events, size_t count,
 }
 
 static void timeline_has_counter_slices_and_marks(void** state) {
-  json_t* root = load_timeline(kEvents, kCount, 1);
+  json_t* root = load_timeline(sample_events, COUNT, 1);
   json_t* events = json_object_get(root, "traceEvents");
   assert_int_equal(json_array_size(events), 1 + 4 * 2 + 2 + 4 + 2);
   json_t* tagged = find(events, "tag 1", "b", 0);
@@ -147,11 +147,11 @@ static void timeline_has_counter_slices_and_marks(void** state) {
 }
 
 static void timeline_of_random_events_is_json(void** state) {
-  enum { kMany = 5000 };
-  teg_trace_event* many = fixture_events(1, kMany, 0);
-  json_decref(load_timeline(many, kMany, 3));
+  enum { MANY = 5000 };
+  teg_trace_event* many = fixture_events(1, MANY, 0);
+  json_decref(load_timeline(many, MANY, 3));
   free(many);
-  json_decref(load_timeline(kEvents, 0, 0));
+  json_decref(load_timeline(sample_events, 0, 0));
 }
 
 static void timeline_escapes_names_and_tags(void** state) {

@@ -56,15 +56,15 @@ static void interval_rows_become_events_by_time_frees_first(void** state) {
 
 // The live bytes at each instant are those of a sum over all rows.
 static void interval_random_rows_keep_live_bytes(void** state) {
-  enum { kRows = 2000, kTimes = 300 };
-  static uint64_t live[kTimes + 1];
+  enum { ROWS = 2000, TIMES = 300 };
+  static uint64_t live[TIMES + 1];
   uint64_t seed = 9;
-  char* text = malloc(kRows * 64);
+  char* text = malloc(ROWS * 64);
   assert_non_null(text);
   size_t size = (size_t)sprintf(text, HEADER);
-  for (unsigned i = 0; i < kRows; ++i) {
-    uint64_t lower = fixture_random(&seed) % kTimes;
-    uint64_t upper = lower + 1 + fixture_random(&seed) % (kTimes - lower);
+  for (unsigned i = 0; i < ROWS; ++i) {
+    uint64_t lower = fixture_random(&seed) % TIMES;
+    uint64_t upper = lower + 1 + fixture_random(&seed) % (TIMES - lower);
     uint64_t bytes = fixture_random(&seed) % 5000 + 1;
     for (uint64_t t = lower; t < upper; ++t) live[t] += bytes;
     size += (size_t)sprintf(text + size,
@@ -73,7 +73,7 @@ static void interval_random_rows_keep_live_bytes(void** state) {
   }
   fixture_read read = fixture_read_memory(text, size);
   assert_int_equal(read.result, TEG_END);
-  assert_int_equal(read.count, 2 * kRows);
+  assert_int_equal(read.count, 2 * ROWS);
   uint64_t sum = 0;
   for (size_t i = 0; i < read.count; ++i) {
     const teg_trace_event* event = &read.events[i];

@@ -13,16 +13,16 @@
 
 // Against an array that says which of 1000 keys are there.
 static void map_agrees_with_an_array_under_random_operations(void** state) {
-  enum { kKeys = 1000, kSteps = 200000 };
-  static uint64_t value_of[kKeys];  // 0 = not there
+  enum { KEYS = 1000, STEPS = 200000 };
+  static uint64_t value_of[KEYS];  // 0 = not there
   tegi_host host;
   assert_int_equal(tegi_host_init(&host, NULL, NULL), TEG_OK);
   tegi_trace_map map;
   tegi_trace_map_init(&map, &host);
   uint64_t seed = 42;
   size_t count = 0;
-  for (int step = 1; step <= kSteps; ++step) {
-    uint64_t index = fixture_random(&seed) % kKeys;
+  for (int step = 1; step <= STEPS; ++step) {
+    uint64_t index = fixture_random(&seed) % KEYS;
     // Keys that differ in low or in high bits only.
     uint64_t key = index % 2 ? index : index << 54;
     tegi_trace_entry* entry = tegi_trace_map_find(&map, key);

@@ -13,7 +13,7 @@
 
 #include "support/trace_fixture.h"
 
-enum { kCount = 3000 };
+enum { COUNT = 3000 };
 
 // Reads |bytes| with |heap| and sums up; the count of its events goes out.
 static teg_result read_with(fixture_heap* heap, const fixture_bytes* bytes,
@@ -68,12 +68,12 @@ static fixture_bytes bytes_of_path(const char* path) {
 }
 
 static void memory_failing_in_the_reader_is_reported(void** state) {
-  teg_trace_event* events = fixture_events(21, kCount, 1);
+  teg_trace_event* events = fixture_events(21, COUNT, 1);
   static const teg_trace_format formats[] = {TEG_TRACE_FORMAT_TGT,
                                              TEG_TRACE_FORMAT_RMM_CSV};
   for (size_t i = 0; i < 2; ++i) {
-    fixture_bytes bytes = fixture_write(events, kCount, formats[i], 1000, 20);
-    expect_every_failure_read(&bytes, kCount);
+    fixture_bytes bytes = fixture_write(events, COUNT, formats[i], 1000, 20);
+    expect_every_failure_read(&bytes, COUNT);
     free(bytes.data);
   }
   static const char intervals[] =
@@ -101,7 +101,7 @@ static teg_result write_with(fixture_heap* heap, const char* path,
   }
   uint32_t tag;
   result = teg_trace_writer_add_tag(writer, "tag", &tag, &err);
-  for (size_t i = 0; i < kCount && result == TEG_OK; ++i) {
+  for (size_t i = 0; i < COUNT && result == TEG_OK; ++i) {
     result = teg_trace_writer_append(writer, &events[i], &err);
   }
   if (result == TEG_OK) result = teg_trace_writer_finish(writer, &err);
@@ -111,7 +111,7 @@ static teg_result write_with(fixture_heap* heap, const char* path,
 }
 
 static void memory_failing_in_the_writer_leaves_no_file(void** state) {
-  teg_trace_event* events = fixture_events(22, kCount, 1);
+  teg_trace_event* events = fixture_events(22, COUNT, 1);
   static const char* const paths[] = {"oom.tgt", "oom.csv", "oom.csv.gz",
                                       "oom.csv.zst", "oom.json"};
   for (size_t i = 0; i < sizeof paths / sizeof *paths; ++i) {
@@ -130,7 +130,7 @@ static void memory_failing_in_the_writer_leaves_no_file(void** state) {
     }
     if (!strstr(paths[i], "json")) {
       fixture_bytes bytes = bytes_of_path(paths[i]);
-      expect_every_failure_read(&bytes, kCount);
+      expect_every_failure_read(&bytes, COUNT);
       free(bytes.data);
     }
     remove(paths[i]);
@@ -139,14 +139,13 @@ static void memory_failing_in_the_writer_leaves_no_file(void** state) {
 }
 
 static void memory_of_the_reader_is_bounded_by_what_is_live(void** state) {
-  enum { kMany = 300000 };
-  teg_trace_event* events = fixture_events(23, kMany, 1);
-  fixture_bytes bytes =
-      fixture_write(events, kMany, TEG_TRACE_FORMAT_TGT, 0, 0);
+  enum { MANY = 300000 };
+  teg_trace_event* events = fixture_events(23, MANY, 1);
+  fixture_bytes bytes = fixture_write(events, MANY, TEG_TRACE_FORMAT_TGT, 0, 0);
   fixture_heap heap = {0};
   uint64_t count;
   assert_int_equal(read_with(&heap, &bytes, &count), TEG_OK);
-  assert_int_equal(count, kMany);
+  assert_int_equal(count, MANY);
   // All sizes are different here: the sum's map of sizes is the largest part.
   assert_true(heap.peak_bytes < 32 << 20);
   free(bytes.data);

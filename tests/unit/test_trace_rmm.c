@@ -198,11 +198,11 @@ static void rmm_lines_too_long_are_refused(void** state) {
 }
 
 static void rmm_handles_beyond_the_limit_are_refused(void** state) {
-  enum { kHandles = 65537, kLine = 64 };
-  char* text = malloc((size_t)kHandles * kLine + 64);
+  enum { HANDLES = 65537, LINE = 64 };
+  char* text = malloc((size_t)HANDLES * LINE + 64);
   assert_non_null(text);
   size_t size = (size_t)sprintf(text, HEADER);
-  for (uint64_t i = 0; i < kHandles; ++i) {
+  for (uint64_t i = 0; i < HANDLES; ++i) {
     size += (size_t)sprintf(text + size, "0,1,run_end,,,0x%" PRIx64 "\n",
                             (UINT64_C(1) << 40) + i);
   }

@@ -37,9 +37,9 @@ static void trace_own_format_round_trips_random_events(void** state) {
 }
 
 static void trace_own_format_round_trips_over_many_blocks(void** state) {
-  enum { kCount = 200000 };
-  teg_trace_event* events = fixture_events(77, kCount, 0);
-  expect_round_trip(events, kCount, TEG_TRACE_FORMAT_TGT, 0);
+  enum { COUNT = 200000 };
+  teg_trace_event* events = fixture_events(77, COUNT, 0);
+  expect_round_trip(events, COUNT, TEG_TRACE_FORMAT_TGT, 0);
   free(events);
 }
 
@@ -102,10 +102,10 @@ static void trace_files_are_packed_as_their_extension_says(void** state) {
                {"out.csv", "Thread"},
                {"out.csv.gz", "\x1f\x8b"},
                {"out.csv.zst", "\x28\xb5\x2f\xfd"}};
-  enum { kCount = 30000 };
-  teg_trace_event* events = fixture_events(5, kCount, 1);
+  enum { COUNT = 30000 };
+  teg_trace_event* events = fixture_events(5, COUNT, 1);
   for (size_t i = 0; i < sizeof files / sizeof *files; ++i) {
-    expect_file(events, kCount, files[i].path);
+    expect_file(events, COUNT, files[i].path);
     char start[8] = {0};
     FILE* file = fopen(files[i].path, "rb");
     assert_non_null(file);
