@@ -21,8 +21,9 @@
 //     bytes are the weights.
 //   - Sessions take turns run by run, after each has loaded its weights. A turn
 //     reaches up to and with the next RUN_END.
-//   - Repeats play what follows LOAD_END again. What a repeat leaves alive of
-//     its own is destroyed before the next.
+//   - Repeats play what follows LOAD_END again. Weights are freed by the last
+//     repeat only; what another leaves alive of its own is destroyed before
+//     the next.
 //   - Time is the trace's. Where sessions take turns, the clock is the sum of
 //     the time each turn took.
 #ifndef TEGULA_REPLAY_H
@@ -64,7 +65,7 @@ typedef struct teg_replay_info {
   uint64_t request_count;   // allocations and frees
   uint64_t run_count;       // RUN_END marks
   uint64_t load_end_index;  // event after the first LOAD_END; 0 = none
-  uint64_t slot_count;      // most buffers live at once
+  uint64_t slot_count;      // places for buffers that the replay needs
   uint64_t duration_ns;
 } teg_replay_info;
 

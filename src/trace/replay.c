@@ -54,6 +54,7 @@ typedef struct replay_engine {
   bool is_verifying;
   bool is_loaded;       // every session has played its turn 0
   uint32_t block_left;  // operations until the block is full
+  bool is_last_pass;
   uint64_t clock_ns;
   const tegi_replay_event* turn;  // first event of the open turn
   uint64_t played_events;         // before the open turn
@@ -185,7 +186,7 @@ static bool release(replay_engine* engine, replay_player* player,
                     uint32_t slot) {
   teg_buffer* buffer = player->buffers[slot];
   bool is_ok = true;
-  if (engine->is_verifying && player->stamps[slot]) {
+  if (player->stamps && player->stamps[slot]) {
     teg_error err;
     teg_result result = tegi_replay_verify_check(
         player->stamps[slot], &player->checked, player->stream, buffer, &err);
@@ -295,9 +296,18 @@ static bool play_run_end(replay_engine* engine, replay_player* player,
   return is_ok;
 }
 
+static bool play_weight(replay_engine* engine, replay_player* player,
+                        const tegi_replay_event* event) {
+  if (!engine->is_last_pass) return true;
+  engine->result->operations++;
+  return play_request(engine, player, NULL, event);
+}
+
 static bool play_mark(replay_engine* engine, replay_player* player,
                       const tegi_replay_event* event) {
   switch (event->kind) {
+    case TEGI_REPLAY_FREE_WEIGHT:
+      return play_weight(engine, player, event);
     case TEG_TRACE_LOAD_END:
       return play_load_end(engine, player, event->time_ns);
     case TEG_TRACE_RUN_BEGIN:
@@ -399,6 +409,7 @@ static bool play_all(replay_engine* engine) {
   }
   for (uint32_t pass = 0; pass < engine->params.repeat_count; ++pass) {
     if (pass > 0 && !clean_up_pass(engine)) return false;
+    engine->is_last_pass = pass + 1 == engine->params.repeat_count;
     if (!play_pass(engine)) return false;
   }
   engine->result->is_complete = 1;

@@ -86,12 +86,15 @@ static void close_gap(tegi_replay_ids* ids, size_t gap) {
 }
 
 bool tegi_replay_ids_remove(tegi_replay_ids* ids, uint64_t id,
-                            uint32_t* out_slot) {
+                            uint64_t reuse_from_index,
+                            tegi_replay_id* out_removed) {
   if (ids->live_count == 0 || id == 0) return false;
   size_t place = find_place(ids, id);
   if (ids->places[place].id != id) return false;
-  *out_slot = ids->places[place].slot;
-  ids->free_slots[ids->free_count++] = *out_slot;
+  *out_removed = ids->places[place];
+  if (out_removed->event_index >= reuse_from_index) {
+    ids->free_slots[ids->free_count++] = out_removed->slot;
+  }
   ids->live_count--;
   close_gap(ids, place);
   return true;

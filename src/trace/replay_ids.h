@@ -33,8 +33,10 @@ void tegi_replay_ids_deinit(tegi_replay_ids* ids);
 // Gives |id| (not 0, not live) a slot. False when there is no host memory.
 bool tegi_replay_ids_add(tegi_replay_ids* ids, uint64_t id,
                          uint64_t event_index, uint32_t* out_slot);
-// Ends |id|. False when it is not live.
+// Ends |id|, whose slot is reused unless it was added before
+// |reuse_from_index|. False when it is not live.
 bool tegi_replay_ids_remove(tegi_replay_ids* ids, uint64_t id,
-                            uint32_t* out_slot);
+                            uint64_t reuse_from_index,
+                            tegi_replay_id* out_removed);
 
 #endif  // TEGULA_TRACE_REPLAY_IDS_H

@@ -95,8 +95,10 @@ static teg_result take_mark(replay_load* load, const teg_trace_event* event,
   }
 }
 
+// The slot of a request's buffer, and whether it is the free of a weight.
 static teg_result find_slot(replay_load* load, const teg_trace_event* event,
-                            uint32_t* out_slot, teg_error* err) {
+                            uint32_t* out_slot, uint8_t* out_kind,
+                            teg_error* err) {
   teg_replay* replay = load->replay;
   size_t index = replay->event_count;
   if (event->kind == TEG_TRACE_ALLOCATE) {
@@ -108,11 +110,15 @@ static teg_result find_slot(replay_load* load, const teg_trace_event* event,
                ? TEG_OK
                : no_memory(err);
   }
-  if (!tegi_replay_ids_remove(&load->ids, event->id, out_slot)) {
+  uint64_t load_end = replay->has_load_end ? replay->turn_ends[0] : 0;
+  tegi_replay_id removed;
+  if (!tegi_replay_ids_remove(&load->ids, event->id, load_end, &removed)) {
     return tegi_error_set(err, TEG_CORRUPT,
                           "event %zu: free of %" PRIu64 ", which is not live",
                           index, event->id);
   }
+  *out_slot = removed.slot;
+  if (removed.event_index < load_end) *out_kind = TEGI_REPLAY_FREE_WEIGHT;
   return TEG_OK;
 }
 
@@ -122,8 +128,9 @@ static teg_result take_event(replay_load* load, const teg_trace_event* event,
   bool is_request =
       event->kind == TEG_TRACE_ALLOCATE || event->kind == TEG_TRACE_FREE;
   uint32_t slot = 0;
+  uint8_t kind = event->kind;
   if (is_request) {
-    teg_result result = find_slot(load, event, &slot, err);
+    teg_result result = find_slot(load, event, &slot, &kind, err);
     if (result != TEG_OK) return result;
     replay->request_count++;
   }
@@ -140,7 +147,7 @@ static teg_result take_event(replay_load* load, const teg_trace_event* event,
                           .time_ns = load->last_time_ns,
                           .slot = slot,
                           .buffer_flags = flags,
-                          .kind = event->kind,
+                          .kind = kind,
                           .lifetime = event->lifetime};
   return is_request ? TEG_OK : take_mark(load, event, err);
 }

@@ -26,9 +26,13 @@ typedef struct tegi_replay_event {
   uint64_t time_ns;  // never steps back
   uint32_t slot;
   uint16_t buffer_flags;
-  uint8_t kind;  // teg_trace_kind
+  uint8_t kind;  // teg_trace_kind, or the one below
   uint8_t lifetime;
 } tegi_replay_event;
+
+// The free of a weight: left out of all passes but the last, so that every
+// pass finds the weights there.
+enum { TEGI_REPLAY_FREE_WEIGHT = 0x80 };
 
 struct teg_replay {
   tegi_host host;
