@@ -37,15 +37,15 @@ typedef struct teg_memory teg_memory;
 typedef struct teg_queue_stream teg_queue_stream;
 
 typedef enum teg_remap_kind {
-  TEG_REMAP_NONE = 0,     // addresses are fixed to memory for life
-  TEG_REMAP_AT_ONCE = 1,  // map and unmap act when called (CUDA, host)
+  TEG_REMAP_NONE = 0,           // addresses are fixed to memory for life
+  TEG_REMAP_AT_ONCE = 1,        // map and unmap act when called (CUDA, host)
   TEG_REMAP_QUEUE_ORDERED = 2,  // they act in queue order (Vulkan sparse)
 } teg_remap_kind;
 
 typedef uint32_t teg_backend_flags;
 enum {
   TEG_BACKEND_NONE = 0,
-  TEG_BACKEND_UNIFIED = 1u << 0,  // CPU and device share the memory
+  TEG_BACKEND_UNIFIED = 1u << 0,         // CPU and device share the memory
   TEG_BACKEND_HAZARD_CHECKED = 1u << 1,  // commands are checked by bytes
   TEG_BACKEND_TOLD = 1u << 2,  // batches complete only when waited for
 };
@@ -54,8 +54,8 @@ enum {
 typedef struct teg_backend_caps {
   uint32_t struct_size;
   teg_backend_flags flags;
-  uint64_t buffer_alignment;     // of offsets inside a heap; power of two
-  uint64_t buffer_granularity;   // committed buffers are rounded up to it
+  uint64_t buffer_alignment;      // of offsets inside a heap; power of two
+  uint64_t buffer_granularity;    // committed buffers are rounded up to it
   uint64_t max_allocation_bytes;  // largest committed buffer or heap
   uint64_t max_binding_bytes;     // largest range one command may name
   uint64_t max_allocation_count;  // driver allocations alive; 0 = no limit
@@ -85,7 +85,7 @@ typedef struct teg_span {
 
 // A kernel that is a C function: called with one pointer per binding while
 // its batch executes, on the device's worker thread. A result other than
-// TEG_OK is kept as the batch's error.
+// TEG_OK is kept as the batch's error. It must not wait for a stream.
 typedef teg_result (*teg_host_kernel)(void* user, void* const* pointers,
                                       const uint64_t* sizes,
                                       uint32_t binding_count);
@@ -120,8 +120,8 @@ typedef struct teg_device_ops {
   teg_result (*buffer_create)(teg_backend_device* device, uint64_t size,
                               teg_memory** out_memory, teg_error* err);
   // A heap: memory that buffers are placed in by offset, and whose tiles can
-  // be mapped. |size| is a multiple of tile_bytes (or of buffer_granularity
-  // where there are no tiles). Errors as above.
+  // be mapped. |size| is a multiple of tile_bytes, or, where there is no
+  // remap group, of buffer_granularity. Errors as above.
   teg_result (*heap_create)(teg_backend_device* device, uint64_t size,
                             teg_memory** out_heap, teg_error* err);
   // Gives a buffer or heap back. It is idle, and no tile of it is mapped.
@@ -138,12 +138,12 @@ typedef struct teg_remap_ops {
   // Releases addresses; nothing is mapped there any more.
   void (*range_release)(teg_backend_device* device, teg_memory* range);
   // Puts runs of tiles under free addresses of |range|. Runs come sorted by
-  // range_tile_index, and are as long as they can be. All or nothing.
+  // range_tile_index, and are as long as they can be. All or nothing. A tile
+  // may be under two addresses; a hazard checker refuses that.
   // Returns TEG_LIMIT, before anything is tried, where max_mapping_count
   // would be exceeded.
   teg_result (*map)(teg_backend_device* device, teg_memory* range,
-                    const teg_tile_run* runs, size_t run_count,
-                    teg_error* err);
+                    const teg_tile_run* runs, size_t run_count, teg_error* err);
   // Takes tiles away again; all of them are mapped. Only the fields
   // range_tile_index and tile_count are read. Cannot fail, save at the
   // mapping limit: then TEG_LIMIT and everything as before.
@@ -180,6 +180,8 @@ typedef struct teg_queue_ops {
                               teg_queue_stream** out_stream, teg_error* err);
   // Waits for what was submitted, drops what was only recorded.
   void (*stream_destroy)(teg_backend_device* device, teg_queue_stream* stream);
+  // Byte i of |target| becomes byte i % 4 of |pattern|, little-endian,
+  // whatever the offset.
   teg_result (*record_fill)(teg_queue_stream* stream, const teg_span* target,
                             uint32_t pattern, teg_error* err);
   teg_result (*record_copy)(teg_queue_stream* stream, const teg_span* target,
@@ -194,16 +196,15 @@ typedef struct teg_queue_ops {
   // Drops what is recorded and not submitted. Cannot fail.
   void (*discard)(teg_queue_stream* stream);
   // Submits the recorded batch as batch |serial|, the one after the last. On
-  // failure nothing of it
-  // reached the queue and it is still recorded.
+  // failure nothing of it reached the queue and it is still recorded.
   teg_result (*submit)(teg_queue_stream* stream, uint64_t serial,
                        teg_error* err);
   // Serial of the last batch known to be complete. Does not block.
   uint64_t (*completed)(teg_queue_stream* stream);
   // Blocks until batch |serial| is complete. Reports, once, the first error a
-  // completed batch has kept.
-  teg_result (*wait)(teg_queue_stream* stream, uint64_t serial,
-                     teg_error* err);
+  // completed batch of the stream has kept; the commands after a failed one
+  // have run. TEG_BAD_STATE if |serial| is not submitted.
+  teg_result (*wait)(teg_queue_stream* stream, uint64_t serial, teg_error* err);
 } teg_queue_ops;
 
 // The tables of one device.

@@ -396,6 +396,34 @@ static device_outcome queue_destroy_waits_and_drops(device_fixture* fx) {
   return DEVICE_PASSED;
 }
 
+static device_outcome queue_discard_drops_what_is_recorded(device_fixture* fx) {
+  teg_memory* buffer = fixture_buffer(fx, fx->caps.buffer_granularity);
+  uint8_t* bytes = fixture_bytes(fx, buffer);
+  memset(bytes, 0, 16);
+  teg_queue_stream* stream = fixture_stream(fx);
+  fx->tables.queue->discard(stream);
+  fill(fx, stream, buffer, 0, 4, 0x01010101);
+  submit(fx, stream, 1);
+  fill(fx, stream, buffer, 4, 4, 0x02020202);
+  fill(fx, stream, buffer, 8, 4, 0x02020202);
+  fx->tables.queue->discard(stream);
+  // Nothing waits for those commands any more.
+  if (fx->tables.check) {
+    teg_span span = span_of(buffer, 4, 8);
+    EXPECT_OK(fx, fx->tables.check->host_access(fx->device, &span, false, true,
+                                                &fx->err));
+  }
+  fill(fx, stream, buffer, 12, 4, 0x03030303);
+  submit(fx, stream, 2);
+  wait(fx, stream, 2);
+  static const uint8_t want[16] = {1, 1, 1, 1, 0, 0, 0, 0,
+                                   0, 0, 0, 0, 3, 3, 3, 3};
+  assert_memory_equal(bytes, want, 16);
+  drop(fx, stream);
+  fixture_destroy(fx, buffer);
+  return DEVICE_PASSED;
+}
+
 static device_outcome queue_steady_state_allocates_nothing(device_fixture* fx) {
   if (fx->caps.flags & TEG_BACKEND_HAZARD_CHECKED) return DEVICE_CANNOT;
   teg_memory* buffer = fixture_buffer(fx, fx->caps.buffer_granularity);
@@ -448,6 +476,7 @@ int main(void) {
       DEVICE_TEST(queue_waits_between_streams),
       DEVICE_TEST(queue_keeps_errors_and_tells_once),
       DEVICE_TEST(queue_destroy_waits_and_drops),
+      DEVICE_TEST(queue_discard_drops_what_is_recorded),
       DEVICE_TEST(queue_steady_state_allocates_nothing),
   };
   return device_run_suite("device_queue", tests, sizeof tests / sizeof *tests,

@@ -136,12 +136,11 @@ teg_result tegi_hostdev_check_size(tegi_hostdev* device, const char* what,
 // ---- host_memory.c: buffers and heaps.
 teg_result tegi_hostdev_memory_init(tegi_hostdev* device, teg_error* err);
 void tegi_hostdev_memory_deinit(tegi_hostdev* device);
-teg_result tegi_hostdev_buffer_create(teg_backend_device* device, uint64_t size,
+teg_result tegi_hostdev_buffer_create(teg_backend_device* base, uint64_t size,
                                       teg_memory** out_memory, teg_error* err);
-teg_result tegi_hostdev_heap_create(teg_backend_device* device, uint64_t size,
+teg_result tegi_hostdev_heap_create(teg_backend_device* base, uint64_t size,
                                     teg_memory** out_heap, teg_error* err);
-void tegi_hostdev_memory_destroy(teg_backend_device* device,
-                                 teg_memory* memory);
+void tegi_hostdev_memory_destroy(teg_backend_device* base, teg_memory* memory);
 
 // ---- host_remap.c: address ranges.
 extern const teg_remap_ops tegi_hostdev_remap_ops;

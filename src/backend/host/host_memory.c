@@ -192,8 +192,10 @@ teg_result tegi_hostdev_buffer_create(teg_backend_device* base, uint64_t size,
     tegi_mutex_lock(&device->memory_lock);
     result = area_take(device, &device->buffers, memory->space_size,
                        &memory->space_start, err);
+    if (result == TEG_OK) {
+      memory->pointer = area_pointer(&device->buffers, memory->space_start);
+    }
     tegi_mutex_unlock(&device->memory_lock);
-    memory->pointer = (uint8_t*)(uintptr_t)memory->space_start;
   }
   if (result != TEG_OK) {
     tegi_host_free(&device->host, memory, sizeof *memory);

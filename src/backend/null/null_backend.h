@@ -82,12 +82,11 @@ teg_result tegi_nulldev_count_call(tegi_nulldev* device, teg_null_calls call,
                                    teg_error* err);
 
 // ---- null_memory.c
-teg_result tegi_nulldev_buffer_create(teg_backend_device* device, uint64_t size,
+teg_result tegi_nulldev_buffer_create(teg_backend_device* base, uint64_t size,
                                       teg_memory** out_memory, teg_error* err);
-teg_result tegi_nulldev_heap_create(teg_backend_device* device, uint64_t size,
+teg_result tegi_nulldev_heap_create(teg_backend_device* base, uint64_t size,
                                     teg_memory** out_heap, teg_error* err);
-void tegi_nulldev_memory_destroy(teg_backend_device* device,
-                                 teg_memory* memory);
+void tegi_nulldev_memory_destroy(teg_backend_device* base, teg_memory* memory);
 extern const teg_remap_ops tegi_nulldev_remap_ops;
 
 // ---- null_queue.c

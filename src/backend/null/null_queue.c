@@ -256,12 +256,13 @@ static void stream_destroy(teg_backend_device* base,
   tegi_host_free(&device->host, stream, sizeof *stream);
 }
 
+// The command recorded last, if it is not submitted: the newest come first.
 static tegi_nulldev_node* find_recorded(tegi_nulldev_stream* stream) {
   tegi_mutex_lock(&stream->device->mutex);
   tegi_nulldev_node* node = stream->active;
-  while (node && node->is_submitted) node = node->next;
+  bool is_recorded = node && !node->is_submitted;
   tegi_mutex_unlock(&stream->device->mutex);
-  return node;
+  return is_recorded ? node : NULL;
 }
 
 static void discard(teg_queue_stream* queue_stream) {
@@ -276,7 +277,9 @@ static void discard(teg_queue_stream* queue_stream) {
 
 static void mark_submitted(tegi_nulldev_stream* stream) {
   tegi_mutex_lock(&stream->device->mutex);
-  for (tegi_nulldev_node* node = stream->active; node; node = node->next) {
+  // The newest come first.
+  for (tegi_nulldev_node* node = stream->active; node && !node->is_submitted;
+       node = node->next) {
     node->is_submitted = true;
   }
   tegi_mutex_unlock(&stream->device->mutex);
