@@ -123,7 +123,7 @@ struct tegi_hostdev {
 };
 
 // Checked casts.
-tegi_hostdev* tegi_hostdev_from(teg_backend_device* device);
+tegi_hostdev* tegi_hostdev_from(teg_backend_device* base);
 tegi_hostdev_memory* tegi_hostdev_memory_from(teg_memory* memory);
 
 // TEG_DEVICE_LOST if the device is lost.

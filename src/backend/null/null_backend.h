@@ -74,7 +74,7 @@ struct tegi_nulldev {
 };
 
 // Checked casts.
-tegi_nulldev* tegi_nulldev_from(teg_backend_device* device);
+tegi_nulldev* tegi_nulldev_from(teg_backend_device* base);
 tegi_nulldev_memory* tegi_nulldev_memory_from(teg_memory* memory);
 
 // Counts a call; TEG_OK, or the result it was told to fail with.
