@@ -414,24 +414,15 @@ static teg_result add_heap(tegi_source* source, uint64_t bytes,
   return TEG_OK;
 }
 
-static teg_result heap_grow(tegi_source* source, uint32_t tile_count,
-                            const tegi_slack* slack,
-                            tegi_extent** out_extent, teg_error* err) {
-  *out_extent = NULL;
-  uint64_t bytes = heap_bytes(source, tile_count, slack);
-  teg_result result = add_heap(source, bytes, out_extent, err);
-  uint64_t needed = heap_bytes(source, tile_count, NULL);
-  if (result != TEG_OK && bytes > needed) {
-    result = add_heap(source, needed, out_extent, err);
-  }
-  return result;
-}
-
 static teg_result tiles_grow(tegi_source* source, uint32_t tile_count,
                              const tegi_slack* slack, teg_error* err) {
   tegi_extent* extent;
-  teg_result result =
-      heap_grow(source, tile_count, slack, &extent, err);
+  uint64_t needed = heap_bytes(source, tile_count, NULL);
+  uint64_t bytes = heap_bytes(source, tile_count, slack);
+  teg_result result = add_heap(source, bytes, &extent, err);
+  if (result != TEG_OK && bytes > needed) {
+    result = add_heap(source, needed, &extent, err);
+  }
   if (result != TEG_OK) return result;
   teg_device* device = device_of(source);
   uint32_t count = (uint32_t)(extent->bytes / device->caps.tile_bytes);
@@ -575,7 +566,6 @@ const tegi_source_ops tegi_core_source_ops = {
     .buffer_create = buffer_create,
     .heap_create = heap_create,
     .tiles_grow = tiles_grow,
-    .heap_grow = heap_grow,
     .tiles_borrow = tiles_borrow,
     .range_reserve = range_reserve,
     .map = map,

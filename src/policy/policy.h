@@ -102,11 +102,6 @@ typedef struct tegi_source_ops {
   // |slack| allows (NULL: not more).
   teg_result (*tiles_grow)(tegi_source* source, uint32_t tile_count,
                            const tegi_slack* slack, teg_error* err);
-  // A heap all of whose tiles are taken by the caller, as above; identity
-  // placement (STATIC).
-  teg_result (*heap_grow)(tegi_source* source, uint32_t tile_count,
-                          const tegi_slack* slack, tegi_extent** out_extent,
-                          teg_error* err);
   // Asks the device's idle sessions for |count| tiles of their holes; they
   // come into the device's pool. Returns how many came.
   uint32_t (*tiles_borrow)(tegi_source* source, uint32_t count);

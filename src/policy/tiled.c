@@ -9,9 +9,9 @@
 // taken from it. A block is always placed at the low end of its hole. A hole
 // keeps its tiles until someone needs them.
 //
-// For STATIC, chunks are heaps themselves (identity): contiguous, with one
-// host pointer, never remapped; tiles of holes can be lent to the device's
-// pool and taken back, but not moved.
+// STATIC buffers have an arena of their own, in which neighbours share the
+// tile at their border whatever their size, so that weights cost what they
+// are. Nothing under a used block ever moves.
 #include "policy/tiled.h"
 
 #include <inttypes.h>
@@ -314,14 +314,17 @@ static void consider(tiled_policy* self, tegi_block* hole,
 static tegi_block* choose_open(tiled_policy* self, tiled_arena* arena,
                                const tegi_request* request) {
   choice best = {NULL, 0};
+  uint32_t own_bin = tegi_bin_of(request->size);
   uint32_t looks = CANDIDATES;
-  uint32_t bin = tegi_bins_next(arena->open, tegi_bin_of(request->size));
+  uint32_t bin = tegi_bins_next(arena->open, own_bin);
   while (bin != UINT32_MAX && looks > 0) {
     tegi_block* hole = arena->open->heads[bin];
     for (; hole && looks > 0; looks--) {
       consider(self, hole, request, &best);
       hole = as_hole(hole)->size_link.next;
     }
+    // In its own bin holes may be too small: they leave the others their turn.
+    if (bin == own_bin) looks = CANDIDATES;
     bin = tegi_bins_next(arena->open, bin + 1);
   }
   looks = CANDIDATES;
@@ -365,28 +368,18 @@ static tegi_block* cut_open(tiled_policy* self, tegi_block* hole,
 // Enters a chunk over |extent| with one hole. Locked; NULL without host
 // memory.
 static tegi_chunk* enter_chunk(tiled_policy* self, tegi_extent* extent,
-                               bool is_small, bool is_identity) {
+                               bool is_small) {
   tegi_chunk* chunk = tegi_slab_take(&self->chunks);
   if (!chunk) return NULL;
-  *chunk = (tegi_chunk){.extent = extent,
-                        .bytes = extent->bytes,
-                        .is_identity = is_identity,
-                        .is_small = is_small};
+  *chunk = (tegi_chunk){
+      .extent = extent, .bytes = extent->bytes, .is_small = is_small};
   uint32_t slots = (uint32_t)(extent->bytes >> self->tile_shift);
   tegi_tilemap_init(&chunk->tiles, slots, self->tile_shift);
-  bool has_map = !is_identity || tegi_tilemap_reserve(self->env.host,
-                                                      &chunk->tiles, slots,
-                                                      false);
-  tegi_block* hole = has_map ? tegi_arena_begin(self->env.blocks, chunk,
-                                                self->env.policy_index)
-                             : NULL;
+  tegi_block* hole =
+      tegi_arena_begin(self->env.blocks, chunk, self->env.policy_index);
   if (!hole) {
-    tegi_tilemap_destroy(self->env.host, &chunk->tiles);
     tegi_slab_give(&self->chunks, chunk);
     return NULL;
-  }
-  for (uint32_t slot = 0; is_identity && slot < slots; ++slot) {
-    tegi_tilemap_set(&chunk->tiles, slot, TEGI_NO_TILE);
   }
   chunk->next = self->first_chunk;
   if (chunk->next) chunk->next->prev = chunk;
@@ -401,44 +394,26 @@ static teg_result no_records(teg_error* err) {
                         "policy tiled: no host memory for records");
 }
 
-// Gives the tiles of a heap that could not be entered as a chunk to the pool.
-static void abandon_heap(tiled_policy* self, const tegi_extent* extent) {
-  uint32_t count = (uint32_t)(extent->bytes >> self->tile_shift);
-  for (uint32_t i = 0; i < count; ++i) {
-    tegi_tile tile = {extent->heap_index, i};
-    self->env.source->ops->tiles_give(self->env.source, &tile, 1);
-  }
-}
-
-// More addresses (or, for STATIC, a heap) for a request of |size|.
+// More addresses for a request of |size|.
 static teg_result add_chunk(tiled_policy* self, uint64_t size, bool is_small,
                             teg_error* err) {
   tegi_source* source = self->env.source;
   tegi_extent* extent;
-  teg_result result;
-  bool is_identity = self->env.is_static;
-  if (is_identity) {
-    tegi_slack slack = tiled_slack(self);
-    uint32_t tiles = tiled_end_slot(self, size);
-    result = source->ops->heap_grow(source, tiles, &slack, &extent, err);
-  } else {
-    uint64_t own = tegi_align_up(size, self->tile_bytes);
-    uint64_t bytes = tegi_max_u64(
-        own, tegi_align_up(self->env.options->chunk_bytes, self->tile_bytes));
-    result = source->ops->range_reserve(source, bytes, &extent, err);
-    if (result != TEG_OK && bytes > own) {
-      result = source->ops->range_reserve(source, own, &extent, err);
-    }
+  uint64_t own = tegi_align_up(size, self->tile_bytes);
+  uint64_t bytes = tegi_max_u64(
+      own, tegi_align_up(self->env.options->chunk_bytes, self->tile_bytes));
+  teg_result result = source->ops->range_reserve(source, bytes, &extent, err);
+  if (result != TEG_OK && bytes > own) {
+    result = source->ops->range_reserve(source, own, &extent, err);
   }
   if (result != TEG_OK) return result;
   tegi_lock_acquire(self->env.lock);
-  tegi_chunk* chunk = enter_chunk(self, extent, is_small, is_identity);
-  if (!chunk && !is_identity) {
+  tegi_chunk* chunk = enter_chunk(self, extent, is_small);
+  if (!chunk) {
     tegi_use_set none = {0};
     source->ops->retire(source, extent, &none);
   }
   tegi_lock_release(self->env.lock);
-  if (!chunk && is_identity) abandon_heap(self, extent);
   return chunk ? TEG_OK : no_records(err);
 }
 
@@ -454,11 +429,9 @@ static void drop_chunk(tiled_policy* self, tegi_chunk* chunk) {
     self->first_chunk = chunk->next;
   }
   if (chunk->next) chunk->next->prev = chunk->prev;
-  if (!chunk->is_identity) {
-    // No tile is mapped here, and tiles leave only when they are idle.
-    tegi_use_set none = {0};
-    self->env.source->ops->retire(self->env.source, chunk->extent, &none);
-  }
+  // No tile is mapped here, and tiles leave only when they are idle.
+  tegi_use_set none = {0};
+  self->env.source->ops->retire(self->env.source, chunk->extent, &none);
   tegi_slab_give(&self->chunks, chunk);
 }
 
@@ -507,7 +480,7 @@ static teg_result grow_growing(tiled_policy* self, const tegi_request* request,
   teg_result result = source->ops->range_reserve(source, bytes, &extent, err);
   if (result != TEG_OK) return result;
   tegi_lock_acquire(self->env.lock);
-  tegi_chunk* chunk = enter_chunk(self, extent, false, false);
+  tegi_chunk* chunk = enter_chunk(self, extent, false);
   tegi_block* block =
       chunk ? cut_open(self, chunk->first, request->max_size) : NULL;
   if (!chunk) {
@@ -543,10 +516,7 @@ static teg_result grow(tegi_policy* policy, const tegi_request* request,
     bool is_ready = block != NULL;
     if (!block) {
       tegi_block* hole = choose_open(self, arena, request);
-      // Identity: the tiles that are missing belong to others by now.
-      if (hole && !hole->chunk->is_identity) {
-        block = cut_open(self, hole, request->size);
-      }
+      if (hole) block = cut_open(self, hole, request->size);
     }
     tegi_lock_release(self->env.lock);
     if (is_ready) {

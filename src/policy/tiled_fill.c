@@ -72,15 +72,12 @@ static uint32_t pick_tiles(gathering* g, tegi_hole* hole, tegi_tile* out) {
   uint32_t first = tiled_end_slot(self, hole->block.offset);
   uint32_t slot =
       tiled_first_slot(self, hole->block.offset + hole->block.size);
-  bool is_identity = hole->block.chunk->is_identity;
-  uint32_t heap_index = hole->block.extent->heap_index;
   uint32_t picked = 0;
   tiled_remove(self, hole);
   while (slot > first && picked < wanted) {
     slot--;
     if (!tegi_tilemap_is_mapped(map, slot)) continue;
-    out[picked] =
-        is_identity ? (tegi_tile){heap_index, slot} : map->tiles[slot];
+    out[picked] = map->tiles[slot];
     g->slots[picked++] = slot;
     tegi_tilemap_clear(map, slot);
   }
@@ -124,11 +121,8 @@ static teg_result rob(gathering* g, tegi_hole* hole, teg_error* err) {
   uint32_t picked = pick_tiles(g, hole, tiles);
   tegi_lock_release(self->env.lock);
   reverse(g->slots, tiles, picked);
-  teg_result result = TEG_OK;
-  if (!chunk->is_identity) {
-    result = self->env.source->ops->unmap(self->env.source, chunk->extent,
-                                          g->slots, picked, err);
-  }
+  teg_result result = self->env.source->ops->unmap(
+      self->env.source, chunk->extent, g->slots, picked, err);
   if (result == TEG_OK) {
     g->count += picked;
     return TEG_OK;
@@ -271,7 +265,7 @@ teg_result tiled_fill(tiled_policy* self, tegi_chunk* chunk, uint32_t first,
                       uint32_t end, tegi_stream_id stream, teg_error* err) {
   tegi_lock_acquire(self->env.lock);
   bool has_map =
-      tegi_tilemap_reserve(self->env.host, &chunk->tiles, end, true);
+      tegi_tilemap_reserve(self->env.host, &chunk->tiles, end);
   uint32_t wanted =
       end - first - tegi_tilemap_count(&chunk->tiles, first, end);
   tegi_lock_release(self->env.lock);

@@ -13,23 +13,21 @@ void tegi_tilemap_init(tegi_tilemap* map, uint32_t slot_count,
   *map = (tegi_tilemap){.slot_count = slot_count, .tile_shift = tile_shift};
 }
 
-bool tegi_tilemap_reserve(tegi_host* host, tegi_tilemap* map, uint32_t end,
-                          bool has_tiles) {
+bool tegi_tilemap_reserve(tegi_host* host, tegi_tilemap* map, uint32_t end) {
   if (end <= map->capacity) return true;
   uint64_t grown = tegi_max_u64(end, (uint64_t)map->capacity * 2);
   grown = tegi_align_up(tegi_max_u64(grown, 64), 64);
   uint32_t capacity = (uint32_t)grown;
   uint64_t* mapped = tegi_host_calloc(host, capacity / 64, sizeof *mapped);
-  tegi_tile* tiles =
-      has_tiles ? tegi_host_calloc(host, capacity, sizeof *tiles) : NULL;
-  if (!mapped || (has_tiles && !tiles)) {
+  tegi_tile* tiles = tegi_host_calloc(host, capacity, sizeof *tiles);
+  if (!mapped || !tiles) {
     tegi_host_free(host, mapped, capacity / 64 * sizeof *mapped);
     tegi_host_free(host, tiles, capacity * sizeof *tiles);
     return false;
   }
   if (map->capacity) {
     memcpy(mapped, map->mapped, map->capacity / 64 * sizeof *mapped);
-    if (tiles) memcpy(tiles, map->tiles, map->capacity * sizeof *tiles);
+    memcpy(tiles, map->tiles, map->capacity * sizeof *tiles);
   }
   tegi_tilemap_destroy(host, map);
   map->capacity = capacity;

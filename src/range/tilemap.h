@@ -16,25 +16,21 @@ typedef struct tegi_tile {
   uint32_t tile_index;
 } tegi_tile;
 
-#define TEGI_NO_TILE ((tegi_tile){UINT32_MAX, UINT32_MAX})
-
 typedef struct tegi_tilemap {
   uint32_t slot_count;
   uint32_t capacity;  // slots there are records for: those beyond are unmapped
   uint32_t mapped_count;
   uint32_t tile_shift;  // tile_bytes is 1 << tile_shift
   uint64_t* mapped;     // a bit a slot
-  tegi_tile* tiles;     // of mapped slots; NULL = identity with one heap
+  tegi_tile* tiles;     // of mapped slots
 } tegi_tilemap;
 
 // All slots start unmapped, without a record.
 void tegi_tilemap_init(tegi_tilemap* map, uint32_t slot_count,
                        uint32_t tile_shift);
 // Makes records for slots below |end|, so that a chunk of much address space
-// costs only what is mapped of it. |has_tiles| false: which tile lies under a
-// slot is not recorded. False when the host has no memory.
-bool tegi_tilemap_reserve(tegi_host* host, tegi_tilemap* map, uint32_t end,
-                          bool has_tiles);
+// costs only what is mapped of it. False when the host has no memory.
+bool tegi_tilemap_reserve(tegi_host* host, tegi_tilemap* map, uint32_t end);
 void tegi_tilemap_destroy(tegi_host* host, tegi_tilemap* map);
 
 static inline bool tegi_tilemap_is_mapped(const tegi_tilemap* map,
@@ -48,7 +44,7 @@ static inline void tegi_tilemap_set(tegi_tilemap* map, uint32_t slot,
                                     tegi_tile tile) {
   map->mapped[slot / 64] |= UINT64_C(1) << (slot % 64);
   map->mapped_count++;
-  if (map->tiles) map->tiles[slot] = tile;
+  map->tiles[slot] = tile;
 }
 
 static inline void tegi_tilemap_clear(tegi_tilemap* map, uint32_t slot) {
