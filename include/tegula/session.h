@@ -44,7 +44,9 @@ TEG_API TEG_NODISCARD teg_result teg_session_run_end(teg_session* session,
                                                      teg_error* err);
 
 // Gives the session's free memory back to the driver (not what other sessions
-// hold). Returns the bytes given back. Threads: any.
+// hold), and starts the live peak that slack is measured by anew: what loading
+// needed for a moment is no measure for the runs. Returns the bytes given
+// back. Threads: any. TEG_TRIM_UNUSED only gives heaps back.
 TEG_API uint64_t teg_session_trim(teg_session* session, teg_trim_level level);
 
 // A number for a name, to account buffers under; the same name gives the same

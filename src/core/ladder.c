@@ -168,12 +168,34 @@ static void report(teg_session* session, const tegi_request* request,
   }
 }
 
+// Weights that need a device buffer of their own take the place of what
+// loading has let go of: the session's other policies give back what the slack
+// does not cover any more.
+static void make_room(teg_session* session, const tegi_policy* policy,
+                      const tegi_request* request) {
+  if (policy != session->by_lifetime[TEG_LIFETIME_STATIC] ||
+      policy->ops->lend_tiles) {
+    return;
+  }
+  const tegi_slack none = {.pending_bytes = request->size};
+  tegi_source* source = &session->source.base;
+  uint64_t room = source->ops->headroom(source, &none);
+  for (uint32_t i = 0; i < session->slot_count && room < request->size; ++i) {
+    tegi_policy* other = session->slots[i];
+    if (other == policy) continue;
+    room += other->ops->trim(other, request->size - room, false,
+                             request->stream);
+  }
+  tegi_session_collect(session);
+}
+
 teg_result tegi_ladder_grow(teg_session* session, tegi_policy* policy,
                             const tegi_request* request, tegi_block** out_block,
                             teg_error* err) {
   teg_error detail;
   teg_error_clear(&detail);
   tegi_session_collect(session);
+  make_room(session, policy, request);
   teg_result result = policy->ops->grow(policy, request, out_block, &detail);
   for (int step = 0; is_out_of_memory(result) && step < STEP_COUNT; ++step) {
     take_step(session, (ladder_step)step, request->stream);

@@ -210,6 +210,8 @@ void tegi_counters_remove(tegi_counters* counters, uint64_t size,
                           uint64_t granted);
 // Session's lock held: tells the device of live bytes if they moved enough.
 void tegi_session_publish(teg_session* session, bool is_forced);
+// The live peak that slack is measured by starts anew: after a trim.
+void tegi_session_restart_slack(teg_session* session);
 void tegi_atomic_max(tegi_atomic_u64* value, uint64_t candidate);
 
 // Live bytes that are not STATIC. Session's lock held, or approximate.

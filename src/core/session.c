@@ -335,6 +335,7 @@ uint64_t teg_session_trim(teg_session* session, teg_trim_level level) {
   if (level != TEG_TRIM_UNUSED) {
     tegi_mutex_lock(&session->growth);
     (void)tegi_session_trim_policies(session, level == TEG_TRIM_FREE);
+    tegi_session_restart_slack(session);
     tegi_mutex_unlock(&session->growth);
   }
   (void)tegi_device_trim_heaps(device, level == TEG_TRIM_UNUSED ? 1 : 0);

@@ -245,6 +245,12 @@ static uint64_t run_peak(tegi_source* source) {
   return tegi_load_relaxed(&session->device->peak_run_live_bytes);
 }
 
+static uint64_t run_live(tegi_source* source) {
+  const teg_session* session = session_of(source);
+  if (is_alone(session->device)) return tegi_session_run_live(session);
+  return tegi_load_relaxed(&session->device->run_live_bytes);
+}
+
 static uint64_t static_live(tegi_source* source) {
   const teg_session* session = session_of(source);
   if (is_alone(session->device)) {
@@ -261,6 +267,9 @@ static uint64_t reserved(tegi_source* source) {
 static uint64_t headroom(tegi_source* source, const tegi_slack* slack) {
   if (slack->is_unlimited) return UINT64_MAX;
   uint64_t run = run_peak(source);
+  if (slack->pending_bytes) {
+    run = tegi_max_u64(run, run_live(source) + slack->pending_bytes);
+  }
   uint64_t fixed = static_live(source);
   uint64_t of_all = (fixed + run) / 100 * slack->of_all_percent;
   uint64_t of_run = run / 100 * slack->of_run_percent;
@@ -448,22 +457,33 @@ uint64_t tegi_device_trim_heaps(teg_device* device, uint64_t min_age_runs) {
   }
 }
 
-static uint32_t tiles_borrow(tegi_source* source, uint32_t count) {
-  teg_session* asking = session_of(source);
-  teg_device* device = asking->device;
-  if (is_alone(device)) return 0;
+// The growth mutex of |session| is held.
+static uint32_t borrow_from(teg_session* session, const tegi_policy* asking,
+                            uint32_t count, bool may_wait,
+                            tegi_stream_id stream) {
   uint32_t got = 0;
+  for (uint32_t i = 0; i < session->slot_count && got < count; ++i) {
+    tegi_policy* policy = session->slots[i];
+    if (policy == asking || !policy->ops->lend_tiles) continue;
+    got += policy->ops->lend_tiles(policy, count - got, may_wait, stream);
+  }
+  return got;
+}
+
+static uint32_t tiles_borrow(tegi_source* source, const tegi_policy* asking,
+                             uint32_t count, bool may_wait,
+                             tegi_stream_id stream) {
+  teg_session* own = session_of(source);
+  teg_device* device = own->device;
+  uint32_t got = borrow_from(own, asking, count, may_wait, stream);
+  if (got == count || is_alone(device)) return got;
   tegi_mutex_lock(&device->registry);
   for (teg_session* session = device->sessions; session && got < count;
        session = session->next) {
-    if (session == asking || session->is_running) continue;
+    if (session == own || session->is_running) continue;
     if (!tegi_mutex_try(&session->growth)) continue;
-    for (uint32_t i = 0; i < session->slot_count && got < count; ++i) {
-      tegi_policy* policy = session->slots[i];
-      if (!policy->ops->lend_tiles) continue;
-      got += policy->ops->lend_tiles(policy, count - got,
-                                     session->first_stream->timeline.id);
-    }
+    got += borrow_from(session, NULL, count - got, false,
+                       session->first_stream->timeline.id);
     tegi_mutex_unlock(&session->growth);
   }
   tegi_mutex_unlock(&device->registry);

@@ -69,6 +69,17 @@ void tegi_session_publish(teg_session* session, bool is_forced) {
   tegi_atomic_max(&device->peak_live_bytes, all_run + all_fixed);
 }
 
+void tegi_session_restart_slack(teg_session* session) {
+  tegi_lock_acquire(&session->lock);
+  tegi_session_publish(session, true);
+  tegi_store_relaxed(&session->peak_run_live_bytes,
+                     tegi_session_run_live(session));
+  tegi_lock_release(&session->lock);
+  teg_device* device = session->device;
+  tegi_store_relaxed(&device->peak_run_live_bytes,
+                     tegi_load_relaxed(&device->run_live_bytes));
+}
+
 static void fill_counters(const tegi_counters* counters, teg_stats* stats) {
   uint64_t created = tegi_load_relaxed(&counters->create_count);
   uint64_t destroyed = tegi_load_relaxed(&counters->destroy_count);

@@ -1,20 +1,385 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "policy/exact.h"
+//
+// dynamic: whole buffers by size classes that are learned from the session's
+// own runs. ONNX Runtime's table of classes is tuned for the average of eighty
+// models; this one is tuned for the model at hand.
+//
+// Four parts. The shelf (dynamic_shelf.h) holds the buffers; the size records
+// (dynamic_sizes.h) remember which class each exact size goes to and how it is
+// used; the learner (dynamic_learn.h) turns runs into classes; and this file
+// decides: which buffer serves a request, when one is made, and what goes back
+// so that it can be.
+//
+// A request is served, in this order, by
+//   1. the latest free buffer of its class, at most twice its size: O(1);
+//   2. one of the few latest of the class below, which are often large enough;
+//   3. the tightest fit that does not waste too much (most_bytes);
+//   4. a free buffer lent by another session, within the same bound;
+//   5. a new buffer: the class's bound if that is close, else exact. If that
+//      would hold more than the cap, idle buffers go first, the largest and
+//      coldest of them.
+// Classes, limits and series of growing sizes change in run_end only.
+//
+// Locking: shelf, sizes and the counters below are guarded by the session's
+// short lock. The learner, and the order of create, reclaim and learn, by the
+// growth mutex. Nothing in use or pending is ever given back: reclaim takes
+// what check() calls idle, the rest of what goes is retired, and the source
+// waits for it.
+//
+// Invariants: live_bytes is the sum of the requests in use (a buffer without
+// a size record counts by its own size); a used block's bin_key is the number
+// of its record.
+#include <inttypes.h>
+
+#include "base/error.h"
+#include "policy/dynamic_shelf.h"
+#include "policy/dynamic_sizes.h"
+#include "policy/whole.h"
+
+enum {
+  LEAST_UNIT = 256,     // sizes are rounded up to it, to have fewer of them
+  SMALL_BYTES = 65536,  // below it, waste does not matter and reclaim does not
+                        // help
+  BELOW_LOOKS = 4,      // buffers of the class below that are looked at
+  // Buffers that stay in use from run to run waste for long: for them, and as
+  // long as nothing has been learned, a buffer may be so much too large.
+  HELD_WASTE_PERCENT = 25,
+  CLASS_WASTE_PERCENT = 25,  // new buffers are of the class's size up to this
+  WINDOW_EPOCHS = 4,         // of dynamic_period runs each: see the shelf
+  LEAST_VICTIM_PART = 32,    // of the bytes needed; less is not reclaimed
+  VICTIM_AGE = 32,           // makes age count less among the warm
+};
+
+static_assert(TEGI_LEARN_BOUNDS <= TEGI_SHELF_MOST_CLASSES, "a lesson fits");
+
+typedef struct dynamic_policy {
+  tegi_policy base;
+  tegi_policy_env env;
+  uint64_t unit;  // sizes are multiples of it; a power of two
+  tegi_shelf shelf;
+  tegi_sizes sizes;
+  uint64_t live_bytes;
+  uint64_t peak_live_bytes;  // since everything free was given back
+  uint64_t peak_held_bytes;  // the same; lent ones included while shared
+  uint64_t run_count;        // runs that asked for anything
+
+  // Guarded by the growth mutex.
+  tegi_learner learner;
+  tegi_size_use* uses;  // of the run that ends
+  size_t use_capacity;  // at least the number of size records, if memory lets
+} dynamic_policy;
+
+static dynamic_policy* cast(tegi_policy* policy) {
+  return (dynamic_policy*)policy;
+}
+
+static uint64_t percent_of(uint64_t bytes, uint32_t percent) {
+  // No device has as much; what is above would overflow.
+  bytes = tegi_min_u64(bytes, UINT64_C(1) << 50);
+  return bytes * percent / 100;
+}
+
+static bool is_learned(const dynamic_policy* self) {
+  return self->run_count >= self->env.options->dynamic_period_runs;
+}
+
+// ---- Life ------------------------------------------------------------------
+
+static void free_policy(dynamic_policy* self) {
+  tegi_host* host = self->env.host;
+  tegi_learner_deinit(&self->learner);
+  tegi_sizes_deinit(&self->sizes);
+  tegi_shelf_deinit(&self->shelf, host);
+  tegi_host_free(host, self->uses, self->use_capacity * sizeof *self->uses);
+  tegi_host_free(host, self, sizeof *self);
+}
 
 static teg_result create(const tegi_policy_env* env, tegi_policy** out_policy,
                          teg_error* err) {
-  return tegi_exact_create(env, &tegi_policy_dynamic, out_policy, err);
+  dynamic_policy* self = tegi_host_alloc(env->host, sizeof *self);
+  uint32_t classes = env->options->dynamic_classes;
+  if (classes > TEGI_LEARN_CLASSES) classes = TEGI_LEARN_CLASSES;
+  if (!self || !tegi_shelf_init(&self->shelf, env->host,
+                                classes + TEGI_LEARN_SERIES)) {
+    tegi_host_free(env->host, self, sizeof *self);
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                          "policy dynamic: no host memory");
+  }
+  self->base.ops = &tegi_policy_dynamic;
+  self->env = *env;
+  self->unit = tegi_max_u64(LEAST_UNIT, env->caps->buffer_granularity);
+  tegi_sizes_init(&self->sizes, env->host);
+  tegi_learner_init(&self->learner, env->host,
+                    env->options->dynamic_horizon_runs);
+  *out_policy = &self->base;
+  return TEG_OK;
 }
 
-const tegi_policy_ops tegi_policy_dynamic = {
-    .name = "dynamic",
-    .keeps = "every buffer, by exact size",
-    .create = create,
-    .destroy = tegi_exact_destroy,
-    .take = tegi_exact_take,
-    .give = tegi_exact_give,
-    .grow = tegi_exact_grow,
-    .trim = tegi_exact_trim,
-    .run_end = tegi_exact_run_end,
-    .validate = tegi_exact_validate,
-};
+// ---- Serving from the shelf ------------------------------------------------
+
+// What is asked for, as the policy sees it.
+typedef struct dynamic_want {
+  uint64_t size;          // rounded up to the unit, and to its record's
+  uint32_t record;        // TEGI_SIZE_NONE = nothing is known of the size
+  uint32_t class_index;   // its ceiling class
+  uint32_t waste_percent;
+  tegi_stream_id stream;
+} dynamic_want;
+
+// Leaves the waste for the slow path.
+static dynamic_want want_by(const dynamic_policy* self, uint32_t number,
+                            uint64_t size, tegi_stream_id stream) {
+  dynamic_want want = {.size = size, .record = number, .stream = stream};
+  if (number == TEGI_SIZE_NONE) {
+    want.class_index = tegi_shelf_ceiling(&self->shelf, size);
+    return want;
+  }
+  tegi_size_record* record = &self->sizes.records[number];
+  want.size = record->size;
+  if (record->generation != self->shelf.generation) {
+    record->class_index = tegi_shelf_ceiling(&self->shelf, record->size);
+    record->generation = self->shelf.generation;
+  }
+  want.class_index = record->class_index;
+  return want;
+}
+
+static uint64_t round_size(const dynamic_policy* self,
+                           const tegi_request* request) {
+  uint64_t size = tegi_max_u64(request->size, request->max_size);
+  return tegi_align_up(size, self->unit);
+}
+
+static void set_waste(const dynamic_policy* self, dynamic_want* want) {
+  uint32_t waste = self->env.options->dynamic_waste_percent;
+  bool is_held = !is_learned(self);
+  if (!is_held && want->record != TEGI_SIZE_NONE) {
+    is_held = self->sizes.records[want->record].is_held;
+  }
+  bool is_less = is_held && waste > HELD_WASTE_PERCENT;
+  want->waste_percent = is_less ? HELD_WASTE_PERCENT : waste;
+}
+
+// How large a buffer may be so that those in use, with it, stay within 5 / 4
+// of the live peak; whatever that says, an eighth too large is fine.
+static uint64_t room_bytes(const dynamic_policy* self, uint64_t size) {
+  uint64_t peak =
+      tegi_max_u64(self->peak_live_bytes, self->live_bytes + size);
+  uint64_t most = peak + peak / 4;
+  uint64_t used = self->shelf.used_bytes;
+  uint64_t fine = size < SMALL_BYTES ? 2 * size : size + size / 8;
+  return tegi_max_u64(most > used ? most - used : 0, fine);
+}
+
+// The largest buffer that may serve |want| when none of its class is free.
+static uint64_t most_bytes(const dynamic_policy* self,
+                           const dynamic_want* want) {
+  uint64_t most = want->size < SMALL_BYTES
+                      ? 2 * want->size
+                      : want->size + percent_of(want->size,
+                                                want->waste_percent);
+  return tegi_min_u64(most, room_bytes(self, want->size));
+}
+
+// Largest buffer that serves |size| without a second thought.
+static uint64_t near_bytes(uint64_t size) { return 2 * size + LEAST_UNIT; }
+
+// The classes are made so that what lies between two bounds is close to the
+// lower one, so most of what the class below keeps will do. Taking it, even
+// where it is much too large, is what keeps sizes that never come back from
+// being created one by one.
+static tegi_block* find_below(const dynamic_policy* self,
+                              const dynamic_want* want) {
+  if (want->class_index == 0) return NULL;
+  uint64_t most = tegi_max_u64(near_bytes(want->size),
+                               room_bytes(self, want->size));
+  tegi_block* block = self->shelf.items[want->class_index - 1].newest;
+  for (int i = 0; i < BELOW_LOOKS && block; ++i) {
+    if (block->size >= want->size && block->size <= most &&
+        tegi_may_reuse(self->env.source, &block->use, want->stream)) {
+      return block;
+    }
+    block = block->bin_next;
+  }
+  return NULL;
+}
+
+// Bounded: a few buffers of each class that may serve.
+static tegi_block* __attribute__((noinline)) find_other(
+    const dynamic_policy* self, dynamic_want* want) {
+  tegi_block* block = find_below(self, want);
+  if (block) return block;
+  set_waste(self, want);
+  return tegi_shelf_find(&self->shelf, want->class_index, want->size,
+                         most_bytes(self, want), self->env.source,
+                         want->stream);
+}
+
+// The class's latest buffer, or NULL.
+static inline tegi_block* find_own(const dynamic_policy* self,
+                                   const dynamic_want* want) {
+  tegi_block* block = self->shelf.items[want->class_index].newest;
+  if (block && block->size <= near_bytes(want->size) &&
+      tegi_may_reuse(self->env.source, &block->use, want->stream)) {
+    return block;
+  }
+  return NULL;
+}
+
+static inline void begin_use(dynamic_policy* self, uint32_t number,
+                             tegi_block* block) {
+  uint64_t size = block->size;
+  block->bin_key = number;
+  if (number != TEGI_SIZE_NONE) {
+    size = self->sizes.records[number].size;
+    tegi_sizes_count(&self->sizes, number);
+  }
+  self->live_bytes += size;
+  if (self->live_bytes > self->peak_live_bytes) {
+    self->peak_live_bytes = self->live_bytes;
+  }
+}
+
+static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
+  dynamic_policy* self = cast(policy);
+  uint64_t size = round_size(self, request);
+  uint32_t number = tegi_sizes_find(&self->sizes, size);
+  if (number == TEGI_SIZE_NONE) return NULL;
+  dynamic_want want = want_by(self, number, size, request->stream);
+  tegi_block* block = find_own(self, &want);
+  if (!block) block = find_other(self, &want);
+  if (!block) return NULL;
+  tegi_shelf_take(&self->shelf, block);
+  begin_use(self, number, block);
+  return block;
+}
+
+static void give(tegi_policy* policy, tegi_block* block) {
+  dynamic_policy* self = cast(policy);
+  uint64_t size = block->size;
+  if (block->bin_key != TEGI_SIZE_NONE) {
+    tegi_size_record* record = &self->sizes.records[block->bin_key];
+    size = record->size;
+    record->used_count--;
+  }
+  self->live_bytes -= size;
+  tegi_shelf_put(&self->shelf, block);
+}
+
+// ---- Giving back -----------------------------------------------------------
+
+// A free buffer leaves the policy. Locked.
+static void retire(dynamic_policy* self, tegi_block* block) {
+  tegi_shelf_remove(&self->shelf, block);
+  tegi_whole_retire(&self->env, block);
+}
+
+// Whether nothing runs that uses the buffer. A host store needs just that;
+// a remap may be ordered behind what runs, and the buffer then is not free yet.
+static bool is_idle(const dynamic_policy* self, const tegi_block* block,
+                    tegi_stream_id stream) {
+  const tegi_source_ops* ops = self->env.source->ops;
+  return ops->check(self->env.source, &block->use, TEGI_WRITE_HOST, stream) ==
+         TEGI_REUSE_NOW;
+}
+
+// The idle buffer to give back for |needed| bytes: large and long unused.
+// Small ones would be many calls for little. NULL = none.
+static tegi_block* find_victim(const dynamic_policy* self, uint64_t needed,
+                               tegi_stream_id stream) {
+  const tegi_shelf* shelf = &self->shelf;
+  uint64_t least = tegi_max_u64(SMALL_BYTES, needed / LEAST_VICTIM_PART);
+  tegi_block* victim = NULL;
+  double most = 0;
+  for (uint32_t i = 0; i <= shelf->class_count; ++i) {
+    tegi_block* block = shelf->items[i].oldest;
+    if (!block || block->size < least) continue;
+    uint64_t age = shelf->clock - block->cold_since + VICTIM_AGE;
+    double score = (double)block->size * (double)age;
+    if (score <= most || !is_idle(self, block, stream)) continue;
+    victim = block;
+    most = score;
+  }
+  return victim;
+}
+
+// Bytes that count against the cap. What is lent does, or sessions that take
+// turns would each hold a cap's worth.
+static uint64_t counted_bytes(const dynamic_policy* self) {
+  tegi_source* source = self->env.source;
+  uint64_t lent = source->ops->is_shared(source) ? source->ops->lent(source) : 0;
+  return self->shelf.held_bytes + lent;
+}
+
+static uint64_t cap_bytes(const dynamic_policy* self, uint64_t size) {
+  uint64_t peak =
+      tegi_max_u64(self->peak_live_bytes, self->live_bytes + size);
+  uint64_t slack = percent_of(peak, self->env.options->dynamic_slack_percent);
+  return tegi_max_u64(peak + slack, self->peak_held_bytes);
+}
+
+// Whether |more| bytes stay within the cap for a request of |size|.
+static bool is_within_cap(const dynamic_policy* self, uint64_t size,
+                          uint64_t more) {
+  return counted_bytes(self) + more <= cap_bytes(self, size);
+}
+
+// Gives idle buffers back until |more| bytes can be taken within the cap.
+// Growth mutex held, not locked. False when there were not enough of them.
+static bool make_room(dynamic_policy* self, const dynamic_want* want,
+                      uint64_t more) {
+  tegi_source* source = self->env.source;
+  uint64_t counted = counted_bytes(self);
+  tegi_lock_acquire(self->env.lock);
+  uint64_t cap = cap_bytes(self, want->size);
+  tegi_lock_release(self->env.lock);
+  if (counted + more > cap && source->ops->is_shared(source)) {
+    (void)source->ops->trim_lent(source, counted + more - cap);
+  }
+  bool is_enough = true;
+  tegi_lock_acquire(self->env.lock);
+  while (is_enough && !is_within_cap(self, want->size, more)) {
+    tegi_block* victim = find_victim(self, more, want->stream);
+    if (victim) {
+      retire(self, victim);
+    } else {
+      is_enough = false;
+    }
+  }
+  tegi_lock_release(self->env.lock);
+  source->ops->collect(source);
+  return is_enough;
+}
+
+static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
+                     tegi_stream_id stream) {
+  (void)is_idle_only;
+  (void)stream;
+  dynamic_policy* self = cast(policy);
+  tegi_shelf* shelf = &self->shelf;
+  uint64_t bytes = 0;
+  tegi_lock_acquire(self->env.lock);
+  for (uint32_t i = shelf->class_count + 1; i-- > 0;) {
+    while (bytes < wanted && shelf->items[i].oldest) {
+      bytes += shelf->items[i].oldest->size;
+      retire(self, shelf->items[i].oldest);
+    }
+  }
+  // Whoever asks for everything back does not want it held again.
+  if (bytes < wanted) {
+    self->peak_live_bytes = self->live_bytes;
+    self->peak_held_bytes = shelf->held_bytes;
+  }
+  tegi_lock_release(self->env.lock);
+  return bytes;
+}
+
+static void destroy(tegi_policy* policy) {
+  dynamic_policy* self = cast(policy);
+  for (uint32_t i = 0; i <= self->shelf.class_count; ++i) {
+    while (self->shelf.items[i].oldest) {
+      retire(self, self->shelf.items[i].oldest);
+    }
+  }
+  free_policy(self);
+}

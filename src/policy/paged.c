@@ -263,6 +263,7 @@ static uint64_t page_size(const paged_policy* self, uint64_t size,
   uint64_t want = tegi_align_up(step, granule);
   if (want < size) want = own;
   tegi_slack slack = slack_of(self);
+  slack.pending_bytes = size;
   uint64_t room = self->env.source->ops->headroom(self->env.source, &slack);
   if (want > room && want > own) {
     uint64_t least = tegi_align_up(

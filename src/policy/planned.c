@@ -385,11 +385,11 @@ static void run_end(tegi_policy* policy, tegi_stream_id stream) {
   const record* run = &self->runs[self->present];
   bool is_same = is_same_run(&self->runs[self->present ^ 1], run);
   self->equal_runs = is_same ? self->equal_runs + 1 : 1;
-  if (!fits_plan(self, run) && !self->slab) {
-    self->has_plan = false;
-    if (self->equal_runs >= env->options->planned_warmup_runs && is_same) {
-      self->has_plan = make_plan(self);
-    }
+  // A run of another kind in between does not spoil the plan; two that are
+  // the same and do not fit it do.
+  if (is_same && self->equal_runs >= env->options->planned_warmup_runs &&
+      !self->slab && !fits_plan(self, run)) {
+    self->has_plan = make_plan(self);
   }
   self->tiled->base.ops->run_end(&self->tiled->base, stream);
 }
@@ -443,10 +443,10 @@ static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
   return tiled->ops->trim(tiled, wanted, is_idle_only, stream);
 }
 
-static uint32_t lend_tiles(tegi_policy* policy, uint32_t count,
+static uint32_t lend_tiles(tegi_policy* policy, uint32_t count, bool may_wait,
                            tegi_stream_id stream) {
   tegi_policy* tiled = &cast(policy)->tiled->base;
-  return tiled->ops->lend_tiles(tiled, count, stream);
+  return tiled->ops->lend_tiles(tiled, count, may_wait, stream);
 }
 
 static teg_result resize(tegi_policy* policy, tegi_block* block, uint64_t size,

@@ -41,14 +41,17 @@ typedef enum tegi_verdict {
 // ---- What a policy may ask for ---------------------------------------------
 
 typedef struct tegi_source tegi_source;
+typedef struct tegi_policy tegi_policy;
 
 // How much may be held above the live peak (docs/design.md, "Slack"): at most
 // |of_all_percent| of all live bytes and |of_run_percent| of those that are
-// not STATIC, less |margin_bytes|, each at its peak.
+// not STATIC, less |margin_bytes|, each at its peak. |pending_bytes| are asked
+// for right now and count as live.
 typedef struct tegi_slack {
   uint32_t of_all_percent;
   uint32_t of_run_percent;
   uint64_t margin_bytes;
+  uint64_t pending_bytes;
   bool is_unlimited;
 } tegi_slack;
 
@@ -102,9 +105,12 @@ typedef struct tegi_source_ops {
   // |slack| allows (NULL: not more).
   teg_result (*tiles_grow)(tegi_source* source, uint32_t tile_count,
                            const tegi_slack* slack, teg_error* err);
-  // Asks the device's idle sessions for |count| tiles of their holes; they
-  // come into the device's pool. Returns how many came.
-  uint32_t (*tiles_borrow)(tegi_source* source, uint32_t count);
+  // Asks the session's other policies, and the device's idle sessions, for
+  // |count| tiles of their holes; they come into the device's pool. Returns
+  // how many came. |may_wait|: the session's own may be waited for.
+  uint32_t (*tiles_borrow)(tegi_source* source, const tegi_policy* asking,
+                           uint32_t count, bool may_wait,
+                           tegi_stream_id stream);
   // Addresses without memory; given back with retire.
   teg_result (*range_reserve)(tegi_source* source, uint64_t bytes,
                               tegi_extent** out_extent, teg_error* err);
@@ -176,8 +182,6 @@ typedef struct tegi_request {
   tegi_stream_id stream;
 } tegi_request;
 
-typedef struct tegi_policy tegi_policy;
-
 typedef struct tegi_policy_ops {
   const char* name;
   const char* keeps;  // one line for lists
@@ -211,8 +215,8 @@ typedef struct tegi_policy_ops {
   void (*run_begin)(tegi_policy* policy, tegi_stream_id stream);
   void (*run_end)(tegi_policy* policy, tegi_stream_id stream);
   // Optional. Under the growth mutex: gives up to |count| idle tiles of holes
-  // to the device's pool. Returns how many.
-  uint32_t (*lend_tiles)(tegi_policy* policy, uint32_t count,
+  // to the device's pool, after waiting for them if it may. Returns how many.
+  uint32_t (*lend_tiles)(tegi_policy* policy, uint32_t count, bool may_wait,
                          tegi_stream_id stream);
   // Optional. Under the growth mutex: changes the size of a block made with
   // max_size. State as before on failure.

@@ -86,7 +86,7 @@ tegi_slack tiled_slack(const tiled_policy* self) {
   uint32_t percent = self->env.options->slack_percent;
   return (tegi_slack){.of_all_percent = percent,
                       .of_run_percent = percent * 2,
-                      .margin_bytes = self->tile_bytes * 2,
+                      .margin_bytes = self->tile_bytes,
                       .is_unlimited = self->env.is_static};
 }
 
@@ -454,7 +454,7 @@ static teg_result fill_block(tiled_policy* self, tegi_block* block,
                              teg_error* err) {
   teg_result result = tiled_fill(
       self, block->chunk, tiled_first_slot(self, block->offset),
-      tiled_end_slot(self, block->offset + size), stream, err);
+      tiled_end_slot(self, block->offset + size), size, stream, err);
   tegi_lock_acquire(self->env.lock);
   if (result != TEG_OK) {
     tiled_release_partial(self, block);
@@ -537,7 +537,7 @@ static teg_result resize(tegi_policy* policy, tegi_block* block, uint64_t size,
   if (!block->is_partial) return TEG_OK;
   uint32_t end = tiled_end_slot(self, size);
   teg_result result =
-      tiled_fill(self, block->chunk, 0, end, stream, err);
+      tiled_fill(self, block->chunk, 0, end, 0, stream, err);
   if (result != TEG_OK) return result;
   uint32_t mapped_end = tegi_tilemap_next(
       &block->chunk->tiles, end, block->chunk->tiles.slot_count, false);
@@ -569,11 +569,9 @@ static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
   return (uint64_t)given << self->tile_shift;
 }
 
-static uint32_t lend_tiles(tegi_policy* policy, uint32_t count,
+static uint32_t lend_tiles(tegi_policy* policy, uint32_t count, bool may_wait,
                            tegi_stream_id stream) {
-  tiled_policy* self = cast(policy);
-  if (self->env.is_static) return 0;
-  return tiled_give_back(self, count, false, stream);
+  return tiled_give_back(cast(policy), count, may_wait, stream);
 }
 
 static void run_end(tegi_policy* policy, tegi_stream_id stream) {

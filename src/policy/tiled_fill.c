@@ -21,6 +21,7 @@ typedef struct gathering {
   uint32_t* slots;
   uint32_t count;
   uint32_t wanted;
+  uint64_t pending_bytes;
 } gathering;
 
 enum { STEAL_LOOKS = 8 };
@@ -182,6 +183,7 @@ static void take_free(gathering* g) {
 static void grow_within_slack(gathering* g) {
   tegi_source* source = g->self->env.source;
   tegi_slack slack = tiled_slack(g->self);
+  slack.pending_bytes = g->pending_bytes;
   uint64_t room =
       source->ops->headroom(source, &slack) >> g->self->tile_shift;
   if (room == 0) return;
@@ -195,22 +197,24 @@ static void grow_within_slack(gathering* g) {
   if (result == TEG_OK) take_free(g);
 }
 
-static void borrow(gathering* g) {
+static void borrow(gathering* g, bool may_wait) {
   tegi_source* source = g->self->env.source;
-  if (source->ops->tiles_borrow(source, g->wanted - g->count) > 0) {
+  if (source->ops->tiles_borrow(source, &g->self->base, g->wanted - g->count,
+                                may_wait, g->stream) > 0) {
     take_free(g);
   }
 }
 
 static teg_result gather(gathering* g, teg_error* err) {
   tegi_source* source = g->self->env.source;
+  bool may_wait = g->self->env.options->is_waiting_on_busy;
   take_free(g);
+  // Weights take what loading has let go of before they grow.
+  if (g->self->env.is_static && g->count < g->wanted) borrow(g, may_wait);
   if (g->count < g->wanted) grow_within_slack(g);
   if (g->count < g->wanted) (void)steal(g, false, NULL);
-  if (g->count < g->wanted) borrow(g);
-  if (g->count < g->wanted && g->self->env.options->is_waiting_on_busy) {
-    (void)steal(g, true, NULL);
-  }
+  if (g->count < g->wanted) borrow(g, false);
+  if (g->count < g->wanted && may_wait) (void)steal(g, true, NULL);
   if (g->count == g->wanted) return TEG_OK;
   teg_result result =
       source->ops->tiles_grow(source, g->wanted - g->count, NULL, err);
@@ -262,7 +266,8 @@ static teg_result map_gathered(gathering* g, tegi_chunk* chunk, uint32_t first,
 }
 
 teg_result tiled_fill(tiled_policy* self, tegi_chunk* chunk, uint32_t first,
-                      uint32_t end, tegi_stream_id stream, teg_error* err) {
+                      uint32_t end, uint64_t pending_bytes,
+                      tegi_stream_id stream, teg_error* err) {
   tegi_lock_acquire(self->env.lock);
   bool has_map =
       tegi_tilemap_reserve(self->env.host, &chunk->tiles, end);
@@ -276,6 +281,7 @@ teg_result tiled_fill(tiled_policy* self, tegi_chunk* chunk, uint32_t first,
     end_gathering(&g);
     return no_memory(err);
   }
+  g.pending_bytes = pending_bytes;
   teg_result result = gather(&g, err);
   if (result == TEG_OK) result = map_gathered(&g, chunk, first, end, err);
   if (result != TEG_OK) {

@@ -5,7 +5,7 @@
 // at more than this buys next to nothing (docs/policies.md).
 #include "range/bins.h"
 
-enum { OWN_BIN_LOOKS = 4, NEXT_BIN_LOOKS = 2, FILTERED_LOOKS = 16 };
+enum { OWN_BIN_LOOKS = 4, NEXT_BIN_LOOKS = 4, FILTERED_LOOKS = 16 };
 
 static tegi_block* best_of(const tegi_bins* bins, uint32_t bin, uint64_t key,
                            uint32_t looks, tegi_bins_filter filter,

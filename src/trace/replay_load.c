@@ -118,6 +118,11 @@ static teg_result find_slot(replay_load* load, const teg_trace_event* event,
                           index, event->id);
   }
   *out_slot = removed.slot;
+  // What does not outlive the load is no weight, only passing through.
+  uint8_t* lifetime = &replay->events[removed.event_index].lifetime;
+  if (!replay->has_load_end && *lifetime == TEG_LIFETIME_UNKNOWN) {
+    *lifetime = TEG_LIFETIME_RUN;
+  }
   if (removed.event_index < load_end) *out_kind = TEGI_REPLAY_FREE_WEIGHT;
   return TEG_OK;
 }
