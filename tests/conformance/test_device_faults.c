@@ -5,7 +5,7 @@
 // works when it is made again.
 #include <string.h>
 
-#include "device_fixture.h"
+#include "support/device_fixture.h"
 
 // Makes a call; if it fails for want of host memory, makes it once more.
 #define WITH_RETRY(fx, failure_count, call)       \

@@ -3,7 +3,7 @@
 // Buffers and heaps of every device, through the backend's tables.
 #include <string.h>
 
-#include "device_fixture.h"
+#include "support/device_fixture.h"
 
 static device_outcome caps_make_sense(device_fixture* fx) {
   const teg_backend_caps* caps = &fx->caps;

@@ -4,7 +4,7 @@
 // complete and how failures come out.
 #include <string.h>
 
-#include "device_fixture.h"
+#include "support/device_fixture.h"
 
 #define OWNER 1
 

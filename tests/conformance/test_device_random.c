@@ -10,7 +10,7 @@
 // which commands run.
 #include <string.h>
 
-#include "device_fixture.h"
+#include "support/device_fixture.h"
 
 #define TILES 12u  // of each heap, and of each range
 #define HEAPS 2u

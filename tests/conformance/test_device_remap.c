@@ -3,7 +3,7 @@
 // Tiles under addresses, on every device.
 #include <string.h>
 
-#include "device_fixture.h"
+#include "support/device_fixture.h"
 
 // Bytes looked at at either end of a tile.
 #define EDGE 256u

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/thread.h"
-#include "device_fixture.h"
+#include "support/device_fixture.h"
 #include "tegula/host.h"
 
 #define THREADS 4

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "device_fixture.h"
+#include "support/device_fixture.h"
 
 #include <fnmatch.h>
 #include <stdio.h>

@@ -8,7 +8,7 @@
 
 #include "backend/host/host_backend.h"
 #include "backend/host/host_os.h"
-#include "device_fixture.h"
+#include "support/device_fixture.h"
 #include "tegula/host.h"
 
 #define TILES 24u

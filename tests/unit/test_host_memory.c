@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 
 #include "backend/host/host_os.h"
-#include "device_fixture.h"
+#include "support/device_fixture.h"
 #include "tegula/host.h"
 
 #define MIB (UINT64_C(1) << 20)

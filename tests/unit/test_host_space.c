@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "backend/host/host_space.h"
-#include "device_fixture.h"
+#include "support/device_fixture.h"
 
 #define UNITS 400u
 #define MAX_PIECES 100u

@@ -3,7 +3,7 @@
 // The null device fails on demand, holds a budget and runs batches when told.
 #include <string.h>
 
-#include "device_fixture.h"
+#include "support/device_fixture.h"
 #include "tegula/null.h"
 
 #define TILE UINT64_C(65536)

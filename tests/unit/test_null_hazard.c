@@ -3,7 +3,7 @@
 // What the null device reports, and what it does not.
 #include <string.h>
 
-#include "device_fixture.h"
+#include "support/device_fixture.h"
 #include "tegula/null.h"
 
 #define TILE UINT64_C(65536)

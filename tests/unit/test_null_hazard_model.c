@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "backend/null/hazard.h"
-#include "device_fixture.h"
+#include "support/device_fixture.h"
 
 #define TILE 16u
 #define TILES 8u
