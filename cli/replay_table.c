@@ -101,10 +101,11 @@ static cli_text format_figure(const table_figure* figure,
   }
 }
 
-// "auto" says what it stands for.
+// A policy that another one serves, as auto, says which.
 static void format_policy(const teg_replay_result* row, cli_cell* cell) {
-  if (strcmp(row->policy, "auto") == 0) {
-    snprintf(cell->text, sizeof cell->text, "auto: %.40s", row->policy_in_use);
+  if (strcmp(row->policy, row->policy_in_use) != 0) {
+    snprintf(cell->text, sizeof cell->text, "%.20s: %.20s", row->policy,
+             row->policy_in_use);
   } else {
     snprintf(cell->text, sizeof cell->text, "%.40s", row->policy);
   }
@@ -154,10 +155,10 @@ static void mark_best(const cli_trace* trace, cli_cell* cells, size_t column) {
 static void print_headline(FILE* stream, const cli_trace* trace,
                            bool is_coloured) {
   const teg_replay_result* row = &trace->rows[0];
-  fprintf(stream, "%s%s%s: %s events, %s runs", is_coloured ? "\033[1m" : "",
+  fprintf(stream, "%s%s%s: %s events, %s run%s", is_coloured ? "\033[1m" : "",
           trace->name, is_coloured ? "\033[0m" : "",
           cli_grouped(trace->event_count).text,
-          cli_grouped(trace->run_count).text);
+          cli_grouped(trace->run_count).text, trace->run_count == 1 ? "" : "s");
   if (row->weights_bytes) {
     fprintf(stream, ", %s MB of weights",
             cli_megabytes(row->weights_bytes).text);

@@ -3,7 +3,6 @@
 // tegula replay: traces under policies. One trace is in memory at a time; its
 // replays follow one another, and their results are kept for the outputs.
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -255,39 +254,23 @@ static int check_options(const replay_request* request) {
   return CLI_OK;
 }
 
-static int refuse_backend(const char* name) {
-  enum { MAX_BACKENDS = 16 };
-  const char* names[MAX_BACKENDS];
-  size_t count = 0;
-  teg_backend_info info = {.struct_size = sizeof info};
-  while (count < MAX_BACKENDS && teg_backend_get_info(count, &info) == TEG_OK) {
-    names[count++] = info.name;
-  }
-  const char* nearest = cli_nearest(name, names, count);
-  if (nearest) {
-    return cli_fail(CLI_USAGE,
-                    "--device: no device is called \"%s\"; the nearest is "
-                    "\"%s\"",
-                    name, nearest);
-  }
-  return cli_fail(CLI_USAGE,
-                  "--device: no device is called \"%s\"; see tegula devices",
-                  name);
-}
-
+// Opens the device once, for wrong names and values that only it knows.
 static int check_device(const replay_request* request) {
-  if (!request->backend) return CLI_OK;
-  teg_backend_info info = {.struct_size = sizeof info};
-  for (size_t i = 0; teg_backend_get_info(i, &info) == TEG_OK; ++i) {
-    if (strcmp(info.name, request->backend) != 0) continue;
-    if (info.result != TEG_OK) {
-      return cli_fail(CLI_FAILED, "%s: %s", info.name, info.error.message);
-    }
-    if (request->params.device_index < info.device_count) return CLI_OK;
-    return cli_fail(CLI_USAGE, "--device: %s has %" PRIu32 " devices",
-                    info.name, info.device_count);
-  }
-  return refuse_backend(request->backend);
+  teg_options* options = NULL;
+  int code = make_options(request, request->policies[0], &options);
+  if (code != CLI_OK) return code;
+  teg_device_params params = TEG_DEVICE_PARAMS_INIT;
+  params.backend = request->params.backend;
+  params.device_index = request->params.device_index;
+  params.options = options;
+  teg_device* device = NULL;
+  teg_error err;
+  teg_result result = teg_device_create(&params, &device, &err);
+  teg_device_destroy(device);
+  teg_options_destroy(options);
+  if (result == TEG_OK) return CLI_OK;
+  bool is_usage = result == TEG_NOT_FOUND || result == TEG_INVALID;
+  return cli_fail(is_usage ? CLI_USAGE : CLI_FAILED, "%s", err.message);
 }
 
 // ---- Replaying --------------------------------------------------------------

@@ -57,7 +57,8 @@
   }
 
   const title = (row) =>
-    row.policy === "auto" ? `auto: ${row.policy_in_use}` : row.policy;
+    row.policy === row.policy_in_use ? row.policy
+      : `${row.policy}: ${row.policy_in_use}`;
   const isWhole = (row) => row.complete && row.failures === 0;
 
   // ---- Figures -------------------------------------------------------------

@@ -15,8 +15,8 @@
 //     told to: batch k is complete exactly when batch k + |latency_batches| is
 //     submitted, so a replay gives the same bytes every time. A free is
 //     released by the batch it falls in.
-//   - Lifetimes. What the trace says; where it says nothing, STATIC before the
-//     first LOAD_END and RUN after it, or everywhere in a trace without one.
+//   - Lifetimes. What the trace says; where it says nothing, STATIC for what
+//     lives through the first LOAD_END, and RUN for the rest.
 //   - LOAD_END submits, waits and trims the session to what is live: these
 //     bytes are the weights.
 //   - Sessions take turns run by run, after each has loaded its weights. A turn

@@ -13,6 +13,8 @@
 #include <cmocka.h>
 
 #include "tegula/replay.h"
+#include "tegula/session.h"
+#include "trace/replay_parts.h"
 
 #define MIB UINT64_C(1048576)
 
@@ -368,6 +370,54 @@ static void verify_finds_every_policy_right(void** state) {
   teg_replay_destroy(replay);
 }
 
+// What a policy that hands out busy memory would do, done by a fill.
+static void verify_tells_the_buffer_that_was_written_over(void** state) {
+  teg_device_params device_params = TEG_DEVICE_PARAMS_INIT;
+  teg_device* device = NULL;
+  assert_int_equal(teg_device_create(&device_params, &device, NULL), TEG_OK);
+  teg_session_params session_params = TEG_SESSION_PARAMS_INIT;
+  teg_session* session = NULL;
+  assert_int_equal(teg_session_create(device, &session_params, &session, NULL),
+                   TEG_OK);
+  teg_stream* stream = teg_session_stream(session);
+  tegi_host host;
+  assert_int_equal(tegi_host_init(&host, NULL, NULL), TEG_OK);
+  tegi_replay_verify verify;
+  tegi_replay_verify_init(&verify, &host);
+  tegi_replay_stamp_queue queue = {NULL, NULL};
+  for (int i = 0; i < 3; ++i) {
+    teg_buffer_params params = TEG_BUFFER_PARAMS_INIT;
+    params.size = 10000;
+    teg_buffer* buffer = NULL;
+    assert_int_equal(teg_buffer_create(session, &params, &buffer, NULL),
+                     TEG_OK);
+    tegi_replay_stamp* stamp = NULL;
+    assert_int_equal(
+        tegi_replay_verify_stamp(&verify, stream, buffer, 10000,
+                                 (uint64_t)(100 + i), &stamp, NULL),
+        TEG_OK);
+    if (i > 0) {
+      assert_int_equal(
+          teg_stream_fill(stream, buffer, 9996, 4, 0x01020304, NULL), TEG_OK);
+    }
+    assert_int_equal(
+        tegi_replay_verify_check(stamp, &queue, stream, buffer, NULL), TEG_OK);
+    teg_buffer_destroy(buffer);
+  }
+  uint64_t serial = 0;
+  assert_int_equal(teg_stream_submit(stream, &serial, NULL), TEG_OK);
+  assert_int_equal(teg_stream_wait(stream, serial, NULL), TEG_OK);
+  tegi_replay_verify_collect(&verify, &queue, serial);
+  assert_null(queue.first);
+  assert_int_equal(tegi_load_acquire(&verify.mismatch_count), 2);
+  assert_non_null(strstr(verify.mismatch.message, "from event 101"));
+  assert_non_null(strstr(verify.mismatch.message, "byte 9996"));
+  teg_session_destroy(session);
+  teg_device_destroy(device);
+  tegi_replay_verify_deinit(&verify);
+  assert_int_equal(host.live_bytes, 0);
+}
+
 static void budget_too_small_stops_with_the_reason(void** state) {
   teg_replay* replay = load_ok(small_trace(4));
   teg_replay_result result =
@@ -529,6 +579,7 @@ int main(void) {
       cmocka_unit_test(empty_trace_gives_zeros),
       cmocka_unit_test(open_run_is_ended_between_repeats),
       cmocka_unit_test(verify_finds_every_policy_right),
+      cmocka_unit_test(verify_tells_the_buffer_that_was_written_over),
       cmocka_unit_test(budget_too_small_stops_with_the_reason),
       cmocka_unit_test(wrong_parameters_are_refused),
       cmocka_unit_test(progress_goes_from_nothing_to_all),
