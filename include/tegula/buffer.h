@@ -48,14 +48,17 @@ typedef struct teg_buffer_params {
   uint32_t struct_size;
   teg_lifetime lifetime;
   teg_buffer_flags flags;
-  uint32_t tag;         // from teg_session_tag(); 0 = untagged
-  uint64_t size;        // bytes, 1 .. 2^62
-  uint64_t max_size;    // STATE only: may be resized up to this; 0 = fixed
-  teg_stream* stream;   // home stream; NULL = the session's first stream
+  uint32_t tag;        // from teg_session_tag(); 0 = untagged
+  uint64_t size;       // bytes, 1 .. 2^62
+  uint64_t max_size;   // STATE only: may be resized up to this; 0 = fixed
+  teg_stream* stream;  // home stream; NULL = the session's first stream
 } teg_buffer_params;
 
-#define TEG_BUFFER_PARAMS_INIT \
-  { sizeof(teg_buffer_params), TEG_LIFETIME_RUN, TEG_BUFFER_NONE, 0, 0, 0, NULL }
+#define TEG_BUFFER_PARAMS_INIT                                             \
+  {                                                                        \
+    sizeof(teg_buffer_params), TEG_LIFETIME_RUN, TEG_BUFFER_NONE, 0, 0, 0, \
+        NULL                                                               \
+  }
 
 // Makes a buffer of |params->size| bytes; the contents are undefined.
 //   out_buffer  set only on TEG_OK; give back with teg_buffer_destroy()
@@ -64,9 +67,9 @@ typedef struct teg_buffer_params {
 //            TEG_OUT_OF_HOST_MEMORY, TEG_INVALID (an argument, named in |err|)
 // On failure no state changes.  Threads: any.  May block: only when memory
 // has to be waited for.  May call the driver: only when the policy must grow.
-TEG_API TEG_NODISCARD teg_result teg_buffer_create(
-    teg_session* session, const teg_buffer_params* params,
-    teg_buffer** out_buffer, teg_error* err);
+TEG_API TEG_NODISCARD teg_result
+teg_buffer_create(teg_session* session, const teg_buffer_params* params,
+                  teg_buffer** out_buffer, teg_error* err);
 
 // Gives the buffer back. NULL is fine. Threads: any. Never fails or blocks.
 TEG_API void teg_buffer_destroy(teg_buffer* buffer);

@@ -17,15 +17,19 @@ typedef struct teg_device teg_device;
 
 typedef struct teg_device_params {
   uint32_t struct_size;
-  uint32_t device_index;  // which of the backend's devices
-  const char* backend;    // "host", "null"; NULL = "host"
+  uint32_t device_index;       // which of the backend's devices
+  const char* backend;         // "host", "null"; NULL = "host"
   const teg_options* options;  // device options are read; NULL = defaults
   teg_allocator allocator;     // all-zero = malloc
   teg_log log;                 // all-zero = silent
 } teg_device_params;
 
-#define TEG_DEVICE_PARAMS_INIT \
-  { sizeof(teg_device_params), 0, NULL, NULL, {NULL, NULL, NULL}, {NULL, NULL, TEG_LOG_ERROR} }
+#define TEG_DEVICE_PARAMS_INIT                                      \
+  {                                                                 \
+    sizeof(teg_device_params), 0, NULL, NULL, {NULL, NULL, NULL}, { \
+      NULL, NULL, TEG_LOG_ERROR                                     \
+    }                                                               \
+  }
 
 // Opens a device.
 // Returns TEG_NOT_FOUND (no such backend: |err| names the nearest),
@@ -58,13 +62,13 @@ typedef struct teg_backend_info {
   const char* name;
   const char* summary;
   uint32_t device_count;
-  teg_result result;   // TEG_OK, or why there is no device
+  teg_result result;  // TEG_OK, or why there is no device
   teg_error error;
 } teg_backend_info;
 
 // Returns TEG_END past the last one.
-TEG_API TEG_NODISCARD teg_result teg_backend_get_info(
-    size_t index, teg_backend_info* out_info);
+TEG_API TEG_NODISCARD teg_result
+teg_backend_get_info(size_t index, teg_backend_info* out_info);
 
 #ifdef __cplusplus
 }

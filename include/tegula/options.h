@@ -49,8 +49,7 @@ TEG_API const teg_option_info* teg_option_at(size_t index);
 
 // A set with the defaults. |allocator| NULL = malloc.
 TEG_API TEG_NODISCARD teg_result teg_options_create(
-    const teg_allocator* allocator, teg_options** out_options,
-    teg_error* err);
+    const teg_allocator* allocator, teg_options** out_options, teg_error* err);
 TEG_API void teg_options_destroy(teg_options* options);
 
 // Sets one option. ONNX Runtime's spellings are understood as well: the keys

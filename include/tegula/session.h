@@ -5,7 +5,8 @@
 // its device. Between run_begin and run_end is one inference; outside of runs
 // a session is idle and lends its free memory to the others.
 //
-//   create -> load (STATIC buffers) -> trim -> { run_begin ... run_end } -> destroy
+//   create -> load (STATIC buffers) -> trim -> { run_begin ... run_end } ->
+//   destroy
 //
 // Any thread may allocate and free; two sessions run at once.
 #ifndef TEGULA_SESSION_H
@@ -28,9 +29,9 @@ typedef struct teg_session_params {
 #define TEG_SESSION_PARAMS_INIT \
   { sizeof(teg_session_params), 0, NULL, NULL }
 
-TEG_API TEG_NODISCARD teg_result teg_session_create(
-    teg_device* device, const teg_session_params* params,
-    teg_session** out_session, teg_error* err);
+TEG_API TEG_NODISCARD teg_result
+teg_session_create(teg_device* device, const teg_session_params* params,
+                   teg_session** out_session, teg_error* err);
 
 // Waits for the session's submitted work, then frees what is left of it;
 // buffers still alive are named in the log. NULL is fine.

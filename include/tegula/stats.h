@@ -13,24 +13,24 @@ extern "C" {
 #endif
 
 // X(field, help). Bytes unless the name says otherwise.
-#define TEG_STATS_FIELDS(X)                                                 \
-  X(live_bytes, "asked for and not freed")                                  \
-  X(peak_live_bytes, "most live at once")                                   \
-  X(granted_bytes, "live, as the policies rounded it")                      \
-  X(reserved_bytes, "taken from the driver (devices only)")                 \
-  X(peak_reserved_bytes, "most reserved at once (devices only)")            \
-  X(mapped_bytes, "tiles that are mapped under an address (devices only)")  \
-  X(record_bytes, "the library's own records on the host (devices only)")   \
-  X(buffer_count, "buffers alive")                                          \
-  X(create_count, "buffers ever made")                                      \
-  X(hit_count, "buffers made without growing")                              \
-  X(driver_call_count, "calls of the driver that manage memory")            \
-  X(driver_ns, "time inside those calls, nanoseconds")                      \
-  X(allocation_count, "device allocations ever made")                       \
-  X(tiles_mapped_count, "tiles ever mapped")                                \
-  X(tiles_remapped_count, "tiles mapped anew that had been mapped before")  \
-  X(wait_count, "times a policy waited for the device")                     \
-  X(wait_ns, "time spent in those waits, nanoseconds")                      \
+#define TEG_STATS_FIELDS(X)                                                \
+  X(live_bytes, "asked for and not freed")                                 \
+  X(peak_live_bytes, "most live at once")                                  \
+  X(granted_bytes, "live, as the policies rounded it")                     \
+  X(reserved_bytes, "taken from the driver (devices only)")                \
+  X(peak_reserved_bytes, "most reserved at once (devices only)")           \
+  X(mapped_bytes, "tiles that are mapped under an address (devices only)") \
+  X(record_bytes, "the library's own records on the host (devices only)")  \
+  X(buffer_count, "buffers alive")                                         \
+  X(create_count, "buffers ever made")                                     \
+  X(hit_count, "buffers made without growing")                             \
+  X(driver_call_count, "calls of the driver that manage memory")           \
+  X(driver_ns, "time inside those calls, nanoseconds")                     \
+  X(allocation_count, "device allocations ever made")                      \
+  X(tiles_mapped_count, "tiles ever mapped")                               \
+  X(tiles_remapped_count, "tiles mapped anew that had been mapped before") \
+  X(wait_count, "times a policy waited for the device")                    \
+  X(wait_ns, "time spent in those waits, nanoseconds")                     \
   X(failure_count, "buffers that could not be made")
 
 typedef struct teg_stats {
@@ -50,8 +50,8 @@ TEG_API void teg_session_get_lifetime_stats(const teg_session* session,
                                             teg_lifetime lifetime,
                                             teg_stats* out_stats);
 // Unknown tags give zeros.
-TEG_API void teg_session_get_tag_stats(const teg_session* session,
-                                       uint32_t tag, teg_stats* out_stats);
+TEG_API void teg_session_get_tag_stats(const teg_session* session, uint32_t tag,
+                                       teg_stats* out_stats);
 
 // Starts peaks anew at the present values (device and all its sessions).
 TEG_API void teg_device_reset_peaks(teg_device* device);

@@ -35,16 +35,14 @@ TEG_API uint64_t teg_stream_completed(teg_stream* stream);
 // Returns TEG_INVALID for bytes outside of the buffer.
 TEG_API TEG_NODISCARD teg_result teg_stream_fill(teg_stream* stream,
                                                  teg_buffer* target,
-                                                 uint64_t offset,
-                                                 uint64_t size,
+                                                 uint64_t offset, uint64_t size,
                                                  uint32_t pattern,
                                                  teg_error* err);
 
 // Copies bytes between buffers; ranges of one buffer must not overlap.
 TEG_API TEG_NODISCARD teg_result teg_stream_copy(
     teg_stream* stream, teg_buffer* target, uint64_t target_offset,
-    teg_buffer* source, uint64_t source_offset, uint64_t size,
-    teg_error* err);
+    teg_buffer* source, uint64_t source_offset, uint64_t size, teg_error* err);
 
 typedef struct teg_argument {
   teg_buffer* buffer;

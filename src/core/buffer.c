@@ -16,8 +16,7 @@ static teg_result check_params(const teg_session* session,
   TEG_REQUIRE(session, err, "buffer_create: session is NULL");
   TEG_REQUIRE(params, err, "buffer_create: params is NULL");
   TEG_REQUIRE(params->struct_size == sizeof *params, err,
-              "buffer_create: params->struct_size is %" PRIu32
-              ", expected %zu",
+              "buffer_create: params->struct_size is %" PRIu32 ", expected %zu",
               params->struct_size, sizeof *params);
   TEG_REQUIRE(params->size > 0 && params->size <= TEGI_MAX_BYTES, err,
               "buffer_create: size %" PRIu64 " is not in 1 to 2^62",
@@ -110,8 +109,8 @@ static teg_result grow(teg_session* session, tegi_policy* policy,
 static teg_result create_by_growing(teg_session* session, tegi_policy* policy,
                                     const tegi_request* request,
                                     const teg_buffer_params* params,
-                                    teg_stream* stream,
-                                    teg_buffer** out_buffer, teg_error* err) {
+                                    teg_stream* stream, teg_buffer** out_buffer,
+                                    teg_error* err) {
   tegi_block* block = NULL;
   teg_result result = grow(session, policy, request, &block, err);
   if (result == TEG_OK) {
@@ -133,12 +132,12 @@ static teg_result over_session_budget(teg_session* session,
                                       const teg_buffer_params* params,
                                       teg_error* err) {
   count_failure(session, params);
-  return tegi_error_set(
-      err, TEG_OVER_BUDGET,
-      "buffer_create: %" PRIu64 " bytes more would exceed the budget of %"
-      PRIu64 " of session \"%.60s\", which has %" PRIu64 " live",
-      params->size, session->session_budget, session->name,
-      tegi_load_relaxed(&session->totals.live_bytes));
+  return tegi_error_set(err, TEG_OVER_BUDGET,
+                        "buffer_create: %" PRIu64
+                        " bytes more would exceed the budget of %" PRIu64
+                        " of session \"%.60s\", which has %" PRIu64 " live",
+                        params->size, session->session_budget, session->name,
+                        tegi_load_relaxed(&session->totals.live_bytes));
 }
 
 teg_result teg_buffer_create(teg_session* session,
@@ -152,9 +151,8 @@ teg_result teg_buffer_create(teg_session* session,
   uint64_t alignment = session->device->caps.buffer_alignment;
   tegi_request request = {
       .size = tegi_align_up(params->size, alignment),
-      .max_size = params->max_size
-                      ? tegi_align_up(params->max_size, alignment)
-                      : 0,
+      .max_size =
+          params->max_size ? tegi_align_up(params->max_size, alignment) : 0,
       .stream = stream->timeline.id,
   };
   tegi_policy* policy = choose_policy(session, params);
@@ -186,8 +184,7 @@ static void stamp_recording(teg_session* session, tegi_use_set* use,
   tegi_lock_acquire(&device->lock);
   const tegi_timeline* timeline =
       device->timelines.find(device->timelines.user, id);
-  uint64_t serial =
-      timeline ? tegi_load_relaxed(&timeline->submitted) + 1 : 0;
+  uint64_t serial = timeline ? tegi_load_relaxed(&timeline->submitted) + 1 : 0;
   tegi_lock_release(&device->lock);
   // The entry was made by used_on, so this cannot need memory.
   if (serial) (void)tegi_use_stamp(&device->host, use, id, serial);
@@ -255,9 +252,9 @@ teg_result teg_buffer_resize(teg_buffer* buffer, uint64_t size,
   }
   uint64_t alignment = session->device->caps.buffer_alignment;
   tegi_mutex_lock(&session->growth);
-  teg_result result = policy->ops->resize(
-      policy, &buffer->block, tegi_align_up(size, alignment),
-      buffer->stream->timeline.id, err);
+  teg_result result = policy->ops->resize(policy, &buffer->block,
+                                          tegi_align_up(size, alignment),
+                                          buffer->stream->timeline.id, err);
   if (result == TEG_OK) {
     tegi_lock_acquire(&session->lock);
     tegi_counters* all[] = {

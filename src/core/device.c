@@ -22,8 +22,7 @@ teg_result teg_backend_get_info(size_t index, teg_backend_info* out_info) {
                                  .name = backend->name,
                                  .summary = backend->summary};
   teg_error_clear(&out_info->error);
-  out_info->result =
-      backend->probe(&out_info->device_count, &out_info->error);
+  out_info->result = backend->probe(&out_info->device_count, &out_info->error);
   return TEG_OK;
 }
 
@@ -49,8 +48,7 @@ static teg_result check_tables(const teg_backend_tables* tables,
       tables->device->abi_version == TEG_BACKEND_ABI_VERSION &&
       tables->device->struct_size >= sizeof(teg_device_ops) &&
       tables->queue->struct_size >= sizeof(teg_queue_ops) &&
-      (!tables->remap ||
-       tables->remap->struct_size >= sizeof(teg_remap_ops)) &&
+      (!tables->remap || tables->remap->struct_size >= sizeof(teg_remap_ops)) &&
       (!tables->map || tables->map->struct_size >= sizeof(teg_map_ops));
   if (is_complete) return TEG_OK;
   return tegi_error_set(err, TEG_BAD_VERSION,
@@ -74,8 +72,7 @@ void tegi_log_line(const teg_device* device, teg_log_level level,
 
 static teg_result open_backend(teg_device* device,
                                const teg_device_params* params,
-                               const teg_backend_ops* backend,
-                               teg_error* err) {
+                               const teg_backend_ops* backend, teg_error* err) {
   const teg_options* options = &device->options;
   teg_backend_open_params open = {
       .struct_size = sizeof open,
@@ -156,8 +153,7 @@ void teg_device_destroy(teg_device* device) {
   destroy_device(device);
 }
 
-void teg_device_get_caps(const teg_device* device,
-                         teg_backend_caps* out_caps) {
+void teg_device_get_caps(const teg_device* device, teg_backend_caps* out_caps) {
   if (device && out_caps) *out_caps = device->caps;
 }
 

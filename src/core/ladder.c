@@ -108,8 +108,7 @@ static void append_tags(teg_session* session, teg_error* err) {
   uint32_t best = 0;
   uint64_t best_live = 0;
   for (uint32_t i = 1; i < session->tag_count; ++i) {
-    uint64_t live =
-        tegi_load_relaxed(&session->tags[i].counters.live_bytes);
+    uint64_t live = tegi_load_relaxed(&session->tags[i].counters.live_bytes);
     if (live > best_live) {
       best = i;
       best_live = live;
@@ -132,12 +131,11 @@ static void append_holders(teg_device* device, teg_error* err) {
       break;
     }
     uint64_t live = tegi_load_relaxed(&session->totals.live_bytes);
-    uint64_t fixed = tegi_load_relaxed(
-        &session->lifetimes[TEG_LIFETIME_STATIC].live_bytes);
-    tegi_error_append(err,
-                      "; session \"%.40s\" holds %" PRIu64
-                      " live (%" PRIu64 " static)",
-                      session->name, live, fixed);
+    uint64_t fixed =
+        tegi_load_relaxed(&session->lifetimes[TEG_LIFETIME_STATIC].live_bytes);
+    tegi_error_append(
+        err, "; session \"%.40s\" holds %" PRIu64 " live (%" PRIu64 " static)",
+        session->name, live, fixed);
     append_tags(session, err);
   }
   tegi_mutex_unlock(&device->registry);
@@ -152,14 +150,12 @@ static void report(teg_session* session, const tegi_request* request,
   char backend[sizeof err->backend];
   snprintf(reason, sizeof reason, "%.390s", err->message);
   snprintf(backend, sizeof backend, "%s", err->backend);
-  (void)tegi_error_native(err, result, backend, native_code,
-                          "no memory for %" PRIu64
-                          " bytes: %s; reserved %" PRIu64,
-                          request->size, reason,
-                          tegi_load_relaxed(&device->reserved_bytes));
+  (void)tegi_error_native(
+      err, result, backend, native_code,
+      "no memory for %" PRIu64 " bytes: %s; reserved %" PRIu64, request->size,
+      reason, tegi_load_relaxed(&device->reserved_bytes));
   if (device->options.budget) {
-    tegi_error_append(err, " of a budget of %" PRIu64,
-                      device->options.budget);
+    tegi_error_append(err, " of a budget of %" PRIu64, device->options.budget);
   }
   append_holders(device, err);
   tegi_error_append(err, "; tried:");
@@ -183,8 +179,8 @@ static void make_room(teg_session* session, const tegi_policy* policy,
   for (uint32_t i = 0; i < session->slot_count && room < request->size; ++i) {
     tegi_policy* other = session->slots[i];
     if (other == policy) continue;
-    room += other->ops->trim(other, request->size - room, false,
-                             request->stream);
+    room +=
+        other->ops->trim(other, request->size - room, false, request->stream);
   }
   tegi_session_collect(session);
 }

@@ -16,9 +16,17 @@
 #include "policy/policy.h"
 
 static const teg_option_info table[] = {
-#define X(scope, key, type, unit, min, max, value, choices, since, help)      \
-  {#key, TEG_OPTION_##scope, TEG_OPTION_##type, unit, min, max, value,        \
-   choices, since, help},
+#define X(scope, key, type, unit, min, max, value, choices, since, help) \
+  {#key,                                                                 \
+   TEG_OPTION_##scope,                                                   \
+   TEG_OPTION_##type,                                                    \
+   unit,                                                                 \
+   min,                                                                  \
+   max,                                                                  \
+   value,                                                                \
+   choices,                                                              \
+   since,                                                                \
+   help},
 #include "core/options.def"
 #undef X
 };
@@ -241,9 +249,8 @@ static teg_result parse_choice(const teg_option_info* info, const char* text,
     at += length;
     at += strspn(at, " ");
   }
-  return tegi_error_set(err, TEG_NOT_FOUND,
-                        "%s: \"%.100s\" is not one of: %s", info->key, text,
-                        info->choices);
+  return tegi_error_set(err, TEG_NOT_FOUND, "%s: \"%.100s\" is not one of: %s",
+                        info->key, text, info->choices);
 }
 
 // The default means "not set" and may lie outside of the range.
@@ -356,8 +363,8 @@ teg_result teg_options_set_pair(teg_options* options, const char* pair,
   return teg_options_set(options, key, equals + 1, err);
 }
 
-static void choice_name(const teg_option_info* info, uint64_t index,
-                        char* text, size_t capacity) {
+static void choice_name(const teg_option_info* info, uint64_t index, char* text,
+                        size_t capacity) {
   const char* at = info->choices;
   for (; index > 0; --index) {
     at += strcspn(at, " ");

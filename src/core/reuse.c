@@ -71,9 +71,8 @@ tegi_verdict tegi_reuse_check(const tegi_timelines* timelines,
   tegi_verdict worst = TEGI_REUSE_NOW;
   tegi_use use;
   for (size_t i = 0; tegi_use_at(set, i, &use); ++i) {
-    tegi_verdict verdict =
-        check_use(find(timelines, use.stream), use, write, stream,
-                  is_remap_queue_ordered);
+    tegi_verdict verdict = check_use(find(timelines, use.stream), use, write,
+                                     stream, is_remap_queue_ordered);
     if (verdict > worst) worst = verdict;
   }
   return worst;

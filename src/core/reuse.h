@@ -62,8 +62,7 @@ tegi_phase tegi_set_phase(const tegi_timelines* timelines,
                           const tegi_use_set* set);
 
 // True when nothing can touch the bytes any more: idle, and no host hold.
-bool tegi_set_is_idle(const tegi_timelines* timelines,
-                      const tegi_use_set* set);
+bool tegi_set_is_idle(const tegi_timelines* timelines, const tegi_use_set* set);
 
 // The rule. |stream| is the one that asks; |is_remap_queue_ordered| says
 // whether REMAP acts in queue order on this device.

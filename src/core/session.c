@@ -12,7 +12,7 @@
 // A record is a buffer while it is used and may be a hole while it is free.
 enum {
   RECORD_BYTES = sizeof(teg_buffer) > sizeof(tegi_hole) ? sizeof(teg_buffer)
-                                                         : sizeof(tegi_hole),
+                                                        : sizeof(tegi_hole),
 };
 
 // ---- Policies --------------------------------------------------------------
@@ -28,6 +28,7 @@ static void fill_policy_options(teg_session* session) {
       .dynamic_period_runs = (uint32_t)o->dynamic_period,
       .dynamic_horizon_runs = (uint32_t)o->dynamic_horizon,
       .dynamic_waste_percent = (uint32_t)o->dynamic_waste,
+      .dynamic_slack_percent = (uint32_t)o->dynamic_slack,
       .page_min_bytes = o->page_min,
       .page_max_bytes = o->page_max,
       .exclusive_min_bytes = o->exclusive_min,
@@ -68,14 +69,12 @@ static teg_result add_policy(teg_session* session, const tegi_policy_ops* ops,
   return TEG_OK;
 }
 
-static teg_result share_policy(teg_session* session,
-                               const tegi_policy_ops* ops,
+static teg_result share_policy(teg_session* session, const tegi_policy_ops* ops,
                                tegi_policy** out_policy, teg_error* err) {
   for (uint32_t i = 0; i < session->slot_count; ++i) {
     tegi_policy* policy = session->slots[i];
-    bool is_static_one =
-        policy == session->by_lifetime[TEG_LIFETIME_STATIC] &&
-        policy != session->dedicated;
+    bool is_static_one = policy == session->by_lifetime[TEG_LIFETIME_STATIC] &&
+                         policy != session->dedicated;
     if (!is_static_one && policy->ops->name == ops->name) {
       *out_policy = policy;
       return TEG_OK;
@@ -91,14 +90,12 @@ static teg_result create_policies(teg_session* session, teg_error* err) {
       policy_of(options->policy.text,
                 can_remap ? &tegi_policy_tiled : &tegi_policy_paged);
   bool is_tiled = run == &tegi_policy_tiled || run == &tegi_policy_planned;
-  const tegi_policy_ops* fixed =
-      policy_of(options->policy_static.text,
-                can_remap && is_tiled ? &tegi_policy_tiled
-                                      : &tegi_policy_disabled);
+  const tegi_policy_ops* fixed = policy_of(
+      options->policy_static.text,
+      can_remap && is_tiled ? &tegi_policy_tiled : &tegi_policy_disabled);
   tegi_policy** by = session->by_lifetime;
-  teg_result result =
-      add_policy(session, &tegi_policy_disabled, false, &session->dedicated,
-                 err);
+  teg_result result = add_policy(session, &tegi_policy_disabled, false,
+                                 &session->dedicated, err);
   if (result == TEG_OK && fixed == &tegi_policy_disabled) {
     by[TEG_LIFETIME_STATIC] = session->dedicated;
   } else if (result == TEG_OK) {
@@ -156,8 +153,8 @@ static teg_result build_session(teg_session* session,
                                 const teg_session_params* params,
                                 teg_error* err) {
   teg_device* device = session->device;
-  session->name = tegi_host_strdup(&device->host,
-                                   params->name ? params->name : "session");
+  session->name =
+      tegi_host_strdup(&device->host, params->name ? params->name : "session");
   if (!session->name) {
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
                           "session_create: no host memory");
@@ -193,8 +190,9 @@ teg_result teg_session_create(teg_device* device,
   teg_session_params defaults = TEG_SESSION_PARAMS_INIT;
   if (!params) params = &defaults;
   TEG_REQUIRE(params->struct_size == sizeof *params && params->reserved == 0,
-              err, "session_create: params has another size or a reserved "
-                   "field is not 0");
+              err,
+              "session_create: params has another size or a reserved "
+              "field is not 0");
   teg_session* session =
       tegi_host_alloc_aligned(&device->host, sizeof *session, 64);
   if (!session || tegi_mutex_init(&session->growth) != TEG_OK) {

@@ -41,23 +41,24 @@ static teg_result reserve_bytes(teg_device* device, uint64_t bytes,
                                 teg_error* err) {
   if (bytes > device->caps.max_allocation_bytes) {
     return tegi_error_set(err, TEG_LIMIT,
-                          "%" PRIu64 " bytes are more than the device's "
+                          "%" PRIu64
+                          " bytes are more than the device's "
                           "largest allocation of %" PRIu64,
                           bytes, device->caps.max_allocation_bytes);
   }
   uint64_t most = device->caps.max_allocation_count;
   if (most && tegi_load_relaxed(&device->allocations_alive) >= most) {
-    return tegi_error_set(err, TEG_LIMIT,
-                          "the device allows no more than %" PRIu64
-                          " allocations",
-                          most);
+    return tegi_error_set(
+        err, TEG_LIMIT,
+        "the device allows no more than %" PRIu64 " allocations", most);
   }
   uint64_t budget = device->options.budget;
   uint64_t before = tegi_fetch_add_relaxed(&device->reserved_bytes, bytes);
   if (budget && before + bytes > budget) {
     subtract(&device->reserved_bytes, bytes);
     return tegi_error_set(err, TEG_OVER_BUDGET,
-                          "%" PRIu64 " bytes more would exceed the device's "
+                          "%" PRIu64
+                          " bytes more would exceed the device's "
                           "budget of %" PRIu64 " (reserved: %" PRIu64 ")",
                           bytes, budget, before);
   }
@@ -159,8 +160,8 @@ static void destroy_extent(teg_device* device, tegi_extent* extent) {
 
 static teg_result buffer_create(tegi_source* source, uint64_t bytes,
                                 tegi_extent** out_extent, teg_error* err) {
-  return create_extent(device_of(source), TEGI_EXTENT_BUFFER, bytes,
-                       out_extent, err);
+  return create_extent(device_of(source), TEGI_EXTENT_BUFFER, bytes, out_extent,
+                       err);
 }
 
 static teg_result heap_create(tegi_source* source, uint64_t bytes,
@@ -270,9 +271,14 @@ static uint64_t headroom(tegi_source* source, const tegi_slack* slack) {
   if (slack->pending_bytes) {
     run = tegi_max_u64(run, run_live(source) + slack->pending_bytes);
   }
+  // Sessions that are idle need no slack: the asking one's own run counts.
+  uint64_t own_run =
+      is_shared(source)
+          ? tegi_load_relaxed(&session_of(source)->peak_run_live_bytes)
+          : run;
   uint64_t fixed = static_live(source);
   uint64_t of_all = (fixed + run) / 100 * slack->of_all_percent;
-  uint64_t of_run = run / 100 * slack->of_run_percent;
+  uint64_t of_run = own_run / 100 * slack->of_run_percent;
   of_run -= tegi_min_u64(of_run, slack->margin_bytes);
   uint64_t limit = fixed + run + tegi_min_u64(of_all, of_run);
   uint64_t held = reserved(source);
@@ -291,6 +297,7 @@ static void lend(tegi_source* source, tegi_extent* extent, tegi_use_set* use) {
     extent->use = *use;
     *use = (tegi_use_set){0};
     tegi_bins_insert(device->lent, block, block->size);
+    tegi_fetch_add_relaxed(&device->lent_bytes, block->size);
   }
   tegi_lock_release(&device->lock);
   if (!block) retire(source, extent, use);
@@ -310,12 +317,12 @@ static bool may_adopt(void* user, const tegi_block* block) {
       device->timelines.find(device->timelines.user, wanted->stream);
   return block->size <= wanted->max_bytes &&
          tegi_reuse_check(&device->timelines, &block->extent->use,
-                          TEGI_WRITE_DEVICE, stream,
-                          false) == TEGI_REUSE_NOW;
+                          TEGI_WRITE_DEVICE, stream, false) == TEGI_REUSE_NOW;
 }
 
 static tegi_extent* unlend(teg_device* device, tegi_block* block) {
   tegi_extent* extent = block->extent;
+  subtract(&device->lent_bytes, block->size);
   tegi_bins_remove(device->lent, block);
   tegi_slab_give(&device->lent_blocks, block);
   return extent;
@@ -346,21 +353,39 @@ static bool is_idle_block(void* user, const tegi_block* block) {
   return tegi_set_is_idle(&device->timelines, &block->extent->use);
 }
 
-uint64_t tegi_device_trim_lent(teg_device* device) {
+// Destroys idle lent buffers, few large ones rather than many small ones.
+static uint64_t destroy_lent(teg_device* device, uint64_t wanted) {
   uint64_t bytes = 0;
-  for (;;) {
+  uint64_t least = wanted;
+  while (bytes < wanted && least > 0) {
     tegi_extent* extent = NULL;
     tegi_lock_acquire(&device->lock);
     if (device->lent) {
       tegi_block* block =
-          tegi_bins_find(device->lent, 1, is_idle_block, device);
+          tegi_bins_find(device->lent, least, is_idle_block, device);
       if (block) extent = unlend(device, block);
     }
     tegi_lock_release(&device->lock);
-    if (!extent) return bytes;
-    bytes += extent->bytes;
-    destroy_extent(device, extent);
+    if (extent) {
+      bytes += extent->bytes;
+      destroy_extent(device, extent);
+    } else {
+      least /= 2;
+    }
   }
+  return bytes;
+}
+
+uint64_t tegi_device_trim_lent(teg_device* device) {
+  return destroy_lent(device, UINT64_MAX);
+}
+
+static uint64_t lent(tegi_source* source) {
+  return tegi_load_relaxed(&device_of(source)->lent_bytes);
+}
+
+static uint64_t trim_lent(tegi_source* source, uint64_t wanted) {
+  return destroy_lent(device_of(source), wanted);
 }
 
 // ---- Tiles -----------------------------------------------------------------
@@ -448,8 +473,8 @@ uint64_t tegi_device_trim_heaps(teg_device* device, uint64_t min_age_runs) {
   uint64_t bytes = 0;
   for (;;) {
     tegi_lock_acquire(&device->lock);
-    tegi_extent* extent = tegi_heaps_remove_whole(
-        &device->host, &device->heaps, now - min_age_runs);
+    tegi_extent* extent = tegi_heaps_remove_whole(&device->host, &device->heaps,
+                                                  now - min_age_runs);
     tegi_lock_release(&device->lock);
     if (!extent) return bytes;
     bytes += extent->bytes;
@@ -513,8 +538,7 @@ static size_t build_runs(teg_device* device, const uint32_t* slots,
     if (tiles) {
       run->heap_tile_index = tiles[first].tile_index;
       tegi_lock_acquire(&device->lock);
-      run->heap =
-          device->heaps.table[tiles[first].heap_index].extent->memory;
+      run->heap = device->heaps.table[tiles[first].heap_index].extent->memory;
       tegi_lock_release(&device->lock);
     }
   }
@@ -565,8 +589,7 @@ static teg_result map(tegi_source* source, tegi_extent* range,
 }
 
 static teg_result unmap(tegi_source* source, tegi_extent* range,
-                        const uint32_t* slots, uint32_t count,
-                        teg_error* err) {
+                        const uint32_t* slots, uint32_t count, teg_error* err) {
   return unmap_slots(device_of(source), range, slots, count, err);
 }
 
@@ -579,10 +602,12 @@ const tegi_source_ops tegi_core_source_ops = {
     .run_peak = run_peak,
     .lend = lend,
     .adopt = adopt,
+    .lent = lent,
     .tiles_take = tiles_take,
     .tiles_give = tiles_give,
     .wait = wait,
     .collect = collect,
+    .trim_lent = trim_lent,
     .buffer_create = buffer_create,
     .heap_create = heap_create,
     .tiles_grow = tiles_grow,

@@ -165,16 +165,14 @@ void teg_device_get_stats(const teg_device* device, teg_stats* out_stats) {
   tegi_lock_acquire(&d->lock);
   uint64_t free_bytes = device->heaps.free_tiles * device->caps.tile_bytes;
   tegi_lock_release(&d->lock);
-  stats.mapped_bytes = stats.reserved_bytes > free_bytes
-                           ? stats.reserved_bytes - free_bytes
-                           : 0;
+  stats.mapped_bytes =
+      stats.reserved_bytes > free_bytes ? stats.reserved_bytes - free_bytes : 0;
   stats.record_bytes = tegi_load_relaxed(&device->host.live_bytes);
   stats.driver_call_count = tegi_load_relaxed(&device->driver_call_count);
   stats.driver_ns = tegi_load_relaxed(&device->driver_ns);
   stats.allocation_count = tegi_load_relaxed(&device->allocation_count);
   stats.tiles_mapped_count = tegi_load_relaxed(&device->tiles_mapped_count);
-  stats.tiles_remapped_count =
-      tegi_load_relaxed(&device->tiles_remapped_count);
+  stats.tiles_remapped_count = tegi_load_relaxed(&device->tiles_remapped_count);
   stats.wait_count = tegi_load_relaxed(&device->wait_count);
   stats.wait_ns = tegi_load_relaxed(&device->wait_ns);
   deliver(&stats, out_stats);

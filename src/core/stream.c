@@ -31,8 +31,8 @@ teg_result teg_stream_create(teg_session* session, teg_stream** out_stream,
   }
   stream->session = session;
   stream->timeline.queue_id = 1;
-  teg_result result = device->tables.queue->stream_create(
-      device->backend, &stream->queue, err);
+  teg_result result =
+      device->tables.queue->stream_create(device->backend, &stream->queue, err);
   if (result == TEG_OK) {
     result = tegi_timeline_add(device, stream, err);
     if (result != TEG_OK) {
@@ -100,8 +100,8 @@ static teg_result check_range(const teg_buffer* buffer, const char* what,
 
 static teg_span span_of(const teg_buffer* buffer, uint64_t offset,
                         uint64_t size) {
-  return (teg_span){buffer->block.extent->memory,
-                    buffer->block.offset + offset, size, buffer->number};
+  return (teg_span){buffer->block.extent->memory, buffer->block.offset + offset,
+                    size, buffer->number};
 }
 
 // Stamps a buffer with the batch being recorded.
@@ -109,9 +109,8 @@ static teg_result stamp(teg_stream* stream, teg_buffer* buffer,
                         teg_error* err) {
   teg_session* session = buffer->session;
   tegi_lock_acquire(&session->lock);
-  bool is_stamped =
-      tegi_use_stamp(&session->device->host, &buffer->block.use,
-                     stream->timeline.id, recording_of(stream));
+  bool is_stamped = tegi_use_stamp(&session->device->host, &buffer->block.use,
+                                   stream->timeline.id, recording_of(stream));
   tegi_lock_release(&session->lock);
   if (is_stamped) return TEG_OK;
   return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
@@ -215,12 +214,11 @@ teg_result teg_stream_call(teg_stream* stream, teg_host_kernel kernel,
     if (result != TEG_OK) return result;
     uint64_t size = argument->size;
     if (size == 0) size = argument->buffer->size - argument->offset;
-    bindings[i] = (teg_binding){
-        span_of(argument->buffer, argument->offset, size), argument->is_read,
-        argument->is_written};
+    bindings[i] =
+        (teg_binding){span_of(argument->buffer, argument->offset, size),
+                      argument->is_read, argument->is_written};
   }
-  teg_result result =
-      check_conflicts(arguments, bindings, argument_count, err);
+  teg_result result = check_conflicts(arguments, bindings, argument_count, err);
   for (uint32_t i = 0; result == TEG_OK && i < argument_count; ++i) {
     result = begin_use(stream, arguments[i].buffer, err);
   }
@@ -288,14 +286,12 @@ teg_result teg_stream_wait(teg_stream* stream, uint64_t serial,
   if (serial > submitted) {
     return tegi_error_set(err, TEG_BAD_STATE,
                           "wait: batch %" PRIu64
-                          " is not submitted yet (the last one is %" PRIu64
-                          ")",
+                          " is not submitted yet (the last one is %" PRIu64 ")",
                           serial, submitted);
   }
   if (serial == 0) return TEG_OK;
   const teg_queue_ops* queue = stream->session->device->tables.queue;
-  teg_result result =
-      queue->wait(stream->queue, serial, err);
+  teg_result result = queue->wait(stream->queue, serial, err);
   tegi_stream_poll(stream);
   if (stream->session->retired_head) tegi_session_collect(stream->session);
   return result;

@@ -25,8 +25,8 @@ teg_result tegi_timeline_add(teg_device* device, teg_stream* stream,
   tegi_stream_id id = device->next_stream_id + 1;
   bool is_full = id >= TEGI_USE_QUEUE ||
                  !tegi_host_grow_array(&device->host, &device->streams,
-                                       &device->stream_capacity,
-                                       (size_t)id + 1, sizeof(teg_stream*));
+                                       &device->stream_capacity, (size_t)id + 1,
+                                       sizeof(teg_stream*));
   if (!is_full) {
     device->next_stream_id = id;
     stream->timeline.id = id;
@@ -73,9 +73,9 @@ tegi_verdict tegi_device_check(teg_device* device, const tegi_use_set* set,
                                tegi_write write, tegi_stream_id stream) {
   if (tegi_use_is_empty(set)) return TEGI_REUSE_NOW;
   tegi_lock_acquire(&device->lock);
-  tegi_verdict verdict = tegi_reuse_check(
-      &device->timelines, set, write, find(device, stream),
-      device->caps.remap == TEG_REMAP_QUEUE_ORDERED);
+  tegi_verdict verdict =
+      tegi_reuse_check(&device->timelines, set, write, find(device, stream),
+                       device->caps.remap == TEG_REMAP_QUEUE_ORDERED);
   tegi_lock_release(&device->lock);
   return verdict;
 }
@@ -90,8 +90,7 @@ void tegi_device_prune(teg_device* device, tegi_use_set* set) {
 static teg_stream* pin(teg_device* device, tegi_use use) {
   tegi_lock_acquire(&device->lock);
   teg_stream* stream = stream_of(device, use.stream & ~TEGI_USE_QUEUE);
-  if (stream &&
-      tegi_use_phase(&stream->timeline, use) == TEGI_PHASE_IDLE) {
+  if (stream && tegi_use_phase(&stream->timeline, use) == TEGI_PHASE_IDLE) {
     stream = NULL;
   }
   if (stream) stream->pin_count++;

@@ -66,8 +66,7 @@ static teg_result parse_table(const char* text, tegi_class* items,
     if (limit >= UINT32_MAX) return bad_table(err, pair, "count too large");
     if (*out_count == MOST_CLASSES) return bad_table(err, pair, "too many");
     if (items) {
-      items[*out_count] =
-          (tegi_class){.size = size, .limit = (uint32_t)limit};
+      items[*out_count] = (tegi_class){.size = size, .limit = (uint32_t)limit};
     }
     before = size;
     (*out_count)++;
@@ -118,8 +117,7 @@ static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
   if (index == self->table.count) return NULL;
   tegi_class* entry = &self->table.items[index];
   if (!entry->newest) return NULL;
-  if (!tegi_may_reuse(self->env.source, &entry->newest->use,
-                      request->stream)) {
+  if (!tegi_may_reuse(self->env.source, &entry->newest->use, request->stream)) {
     return NULL;
   }
   return tegi_class_pop(entry);

@@ -50,7 +50,8 @@ enum {
   VICTIM_AGE = 32,           // makes age count less among the warm
 };
 
-static_assert(TEGI_LEARN_BOUNDS <= TEGI_SHELF_MOST_CLASSES, "a lesson fits");
+static_assert((int)TEGI_LEARN_BOUNDS <= (int)TEGI_SHELF_MOST_CLASSES,
+              "a lesson fits");
 
 typedef struct dynamic_policy {
   tegi_policy base;
@@ -99,8 +100,8 @@ static teg_result create(const tegi_policy_env* env, tegi_policy** out_policy,
   dynamic_policy* self = tegi_host_alloc(env->host, sizeof *self);
   uint32_t classes = env->options->dynamic_classes;
   if (classes > TEGI_LEARN_CLASSES) classes = TEGI_LEARN_CLASSES;
-  if (!self || !tegi_shelf_init(&self->shelf, env->host,
-                                classes + TEGI_LEARN_SERIES)) {
+  if (!self ||
+      !tegi_shelf_init(&self->shelf, env->host, classes + TEGI_LEARN_SERIES)) {
     tegi_host_free(env->host, self, sizeof *self);
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
                           "policy dynamic: no host memory");
@@ -119,9 +120,9 @@ static teg_result create(const tegi_policy_env* env, tegi_policy** out_policy,
 
 // What is asked for, as the policy sees it.
 typedef struct dynamic_want {
-  uint64_t size;          // rounded up to the unit, and to its record's
-  uint32_t record;        // TEGI_SIZE_NONE = nothing is known of the size
-  uint32_t class_index;   // its ceiling class
+  uint64_t size;         // rounded up to the unit, and to its record's
+  uint32_t record;       // TEGI_SIZE_NONE = nothing is known of the size
+  uint32_t class_index;  // its ceiling class
   uint32_t waste_percent;
   tegi_stream_id stream;
 } dynamic_want;
@@ -163,8 +164,7 @@ static void set_waste(const dynamic_policy* self, dynamic_want* want) {
 // How large a buffer may be so that those in use, with it, stay within 5 / 4
 // of the live peak; whatever that says, an eighth too large is fine.
 static uint64_t room_bytes(const dynamic_policy* self, uint64_t size) {
-  uint64_t peak =
-      tegi_max_u64(self->peak_live_bytes, self->live_bytes + size);
+  uint64_t peak = tegi_max_u64(self->peak_live_bytes, self->live_bytes + size);
   uint64_t most = peak + peak / 4;
   uint64_t used = self->shelf.used_bytes;
   uint64_t fine = size < SMALL_BYTES ? 2 * size : size + size / 8;
@@ -174,10 +174,10 @@ static uint64_t room_bytes(const dynamic_policy* self, uint64_t size) {
 // The largest buffer that may serve |want| when none of its class is free.
 static uint64_t most_bytes(const dynamic_policy* self,
                            const dynamic_want* want) {
-  uint64_t most = want->size < SMALL_BYTES
-                      ? 2 * want->size
-                      : want->size + percent_of(want->size,
-                                                want->waste_percent);
+  uint64_t most =
+      want->size < SMALL_BYTES
+          ? 2 * want->size
+          : want->size + percent_of(want->size, want->waste_percent);
   return tegi_min_u64(most, room_bytes(self, want->size));
 }
 
@@ -190,9 +190,8 @@ static uint64_t near_bytes(uint64_t size) { return 2 * size + LEAST_UNIT; }
 // being created one by one.
 static tegi_block* find_below(const dynamic_policy* self,
                               const dynamic_want* want) {
-  if (want->class_index == 0) return NULL;
-  uint64_t most = tegi_max_u64(near_bytes(want->size),
-                               room_bytes(self, want->size));
+  uint64_t most =
+      tegi_max_u64(near_bytes(want->size), room_bytes(self, want->size));
   tegi_block* block = self->shelf.items[want->class_index - 1].newest;
   for (int i = 0; i < BELOW_LOOKS && block; ++i) {
     if (block->size >= want->size && block->size <= most &&
@@ -205,8 +204,8 @@ static tegi_block* find_below(const dynamic_policy* self,
 }
 
 // Bounded: a few buffers of each class that may serve.
-static tegi_block* __attribute__((noinline)) find_other(
-    const dynamic_policy* self, dynamic_want* want) {
+static tegi_block* __attribute__((noinline))
+find_other(const dynamic_policy* self, dynamic_want* want) {
   tegi_block* block = find_below(self, want);
   if (block) return block;
   set_waste(self, want);
@@ -307,21 +306,15 @@ static tegi_block* find_victim(const dynamic_policy* self, uint64_t needed,
 // turns would each hold a cap's worth.
 static uint64_t counted_bytes(const dynamic_policy* self) {
   tegi_source* source = self->env.source;
-  uint64_t lent = source->ops->is_shared(source) ? source->ops->lent(source) : 0;
+  uint64_t lent =
+      source->ops->is_shared(source) ? source->ops->lent(source) : 0;
   return self->shelf.held_bytes + lent;
 }
 
 static uint64_t cap_bytes(const dynamic_policy* self, uint64_t size) {
-  uint64_t peak =
-      tegi_max_u64(self->peak_live_bytes, self->live_bytes + size);
+  uint64_t peak = tegi_max_u64(self->peak_live_bytes, self->live_bytes + size);
   uint64_t slack = percent_of(peak, self->env.options->dynamic_slack_percent);
   return tegi_max_u64(peak + slack, self->peak_held_bytes);
-}
-
-// Whether |more| bytes stay within the cap for a request of |size|.
-static bool is_within_cap(const dynamic_policy* self, uint64_t size,
-                          uint64_t more) {
-  return counted_bytes(self) + more <= cap_bytes(self, size);
 }
 
 // Gives idle buffers back until |more| bytes can be taken within the cap.
@@ -329,26 +322,24 @@ static bool is_within_cap(const dynamic_policy* self, uint64_t size,
 static bool make_room(dynamic_policy* self, const dynamic_want* want,
                       uint64_t more) {
   tegi_source* source = self->env.source;
-  uint64_t counted = counted_bytes(self);
   tegi_lock_acquire(self->env.lock);
+  uint64_t needed = counted_bytes(self) + more;
   uint64_t cap = cap_bytes(self, want->size);
   tegi_lock_release(self->env.lock);
-  if (counted + more > cap && source->ops->is_shared(source)) {
-    (void)source->ops->trim_lent(source, counted + more - cap);
+  if (needed <= cap) return true;
+  if (source->ops->is_shared(source)) {
+    needed -= source->ops->trim_lent(source, needed - cap);
   }
-  bool is_enough = true;
   tegi_lock_acquire(self->env.lock);
-  while (is_enough && !is_within_cap(self, want->size, more)) {
+  while (needed > cap) {
     tegi_block* victim = find_victim(self, more, want->stream);
-    if (victim) {
-      retire(self, victim);
-    } else {
-      is_enough = false;
-    }
+    if (!victim) break;
+    needed -= victim->size;
+    retire(self, victim);
   }
   tegi_lock_release(self->env.lock);
   source->ops->collect(source);
-  return is_enough;
+  return needed <= cap;
 }
 
 static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
@@ -383,3 +374,285 @@ static void destroy(tegi_policy* policy) {
   }
   free_policy(self);
 }
+
+// ---- Growing ---------------------------------------------------------------
+
+// A block over a buffer that another session has lent, or NULL.
+static tegi_block* adopt(dynamic_policy* self, const dynamic_want* want) {
+  const tegi_policy_env* env = &self->env;
+  if (!env->source->ops->is_shared(env->source)) return NULL;
+  tegi_lock_acquire(env->lock);
+  uint64_t most = most_bytes(self, want);
+  tegi_block* block = tegi_slab_take(env->blocks);
+  tegi_lock_release(env->lock);
+  if (!block) return NULL;
+  *block =
+      (tegi_block){.policy_index = env->policy_index, .state = TEGI_BLOCK_USED};
+  block->extent = env->source->ops->adopt(env->source, want->size, most,
+                                          want->stream, &block->use);
+  if (block->extent) {
+    block->size = block->extent->bytes;
+    return block;
+  }
+  tegi_lock_acquire(env->lock);
+  tegi_slab_give(env->blocks, block);
+  tegi_lock_release(env->lock);
+  return NULL;
+}
+
+// A new buffer has the size of its class if that is close, so that it will
+// serve the class's other sizes as well.
+static uint64_t new_bytes(const dynamic_policy* self,
+                          const dynamic_want* want) {
+  const tegi_shelf* shelf = &self->shelf;
+  if (want->class_index > shelf->class_count) return want->size;
+  uint64_t bound = shelf->items[want->class_index].bound;
+  uint64_t most = want->size + percent_of(want->size, CLASS_WASTE_PERCENT);
+  return bound <= most ? bound : want->size;
+}
+
+// Serves from the shelf. Locked.
+static tegi_block* serve(dynamic_policy* self, dynamic_want* want) {
+  tegi_block* block = find_own(self, want);
+  if (!block) block = find_other(self, want);
+  if (!block) return NULL;
+  tegi_shelf_take(&self->shelf, block);
+  begin_use(self, want->record, block);
+  return block;
+}
+
+// As above, wasting as much as allowed at all: before anything is learned this
+// is better than holding more than the cap, which is then still a guess.
+static tegi_block* serve_wastefully(dynamic_policy* self, dynamic_want* want) {
+  want->waste_percent = self->env.options->dynamic_waste_percent;
+  tegi_lock_acquire(self->env.lock);
+  tegi_block* block =
+      tegi_shelf_find(&self->shelf, want->class_index, want->size,
+                      most_bytes(self, want), self->env.source, want->stream);
+  if (block) {
+    tegi_shelf_take(&self->shelf, block);
+    begin_use(self, want->record, block);
+  }
+  tegi_lock_release(self->env.lock);
+  return block;
+}
+
+// A buffer that was not on the shelf comes into use.
+static void enter(dynamic_policy* self, const dynamic_want* want,
+                  tegi_block* block) {
+  tegi_lock_acquire(self->env.lock);
+  tegi_shelf_add(&self->shelf, block);
+  begin_use(self, want->record, block);
+  self->peak_held_bytes =
+      tegi_max_u64(self->peak_held_bytes, counted_bytes(self));
+  tegi_lock_release(self->env.lock);
+}
+
+// Nothing on the shelf will do. Growth mutex held, not locked.
+static teg_result obtain(dynamic_policy* self, const tegi_request* request,
+                         dynamic_want* want, tegi_block** out_block,
+                         teg_error* err) {
+  *out_block = adopt(self, want);
+  if (*out_block) {
+    enter(self, want, *out_block);
+    return TEG_OK;
+  }
+  uint64_t bytes = new_bytes(self, want);
+  if (want->size >= SMALL_BYTES && !make_room(self, want, bytes)) {
+    if (!is_learned(self)) *out_block = serve_wastefully(self, want);
+    if (*out_block) return TEG_OK;
+    bytes = want->size;
+    (void)make_room(self, want, bytes);
+  }
+  teg_result result =
+      tegi_whole_create(&self->env, bytes, request, out_block, err);
+  if (result == TEG_OK) enter(self, want, *out_block);
+  return result;
+}
+
+// The record of a size, which may be new. Locked.
+static uint32_t enter_size(dynamic_policy* self, uint64_t size) {
+  uint32_t number = tegi_sizes_enter(&self->sizes, size);
+  if (number == TEGI_SIZE_NONE) return number;
+  tegi_size_record* record = &self->sizes.records[number];
+  if (record->generation != 0) return number;
+  tegi_shelf* shelf = &self->shelf;
+  uint32_t index = tegi_shelf_ceiling(shelf, record->size);
+  record->is_held = shelf->items[index].is_held;
+  // Until something is learned each size is its own class.
+  if (!is_learned(self) &&
+      shelf->class_count < self->env.options->dynamic_classes) {
+    (void)tegi_shelf_add_bound(shelf, record->size, 0);
+  }
+  return number;
+}
+
+static teg_result grow(tegi_policy* policy, const tegi_request* request,
+                       tegi_block** out_block, teg_error* err) {
+  dynamic_policy* self = cast(policy);
+  uint64_t size = round_size(self, request);
+  tegi_lock_acquire(self->env.lock);
+  uint32_t number = enter_size(self, size);
+  dynamic_want want = want_by(self, number, size, request->stream);
+  *out_block = serve(self, &want);
+  tegi_lock_release(self->env.lock);
+  if (*out_block) return TEG_OK;
+  return obtain(self, request, &want, out_block, err);
+}
+
+// ---- Between runs ----------------------------------------------------------
+
+// Sizes that are in use now, between runs, mark their classes: sizes not seen
+// before that go there are likely to stay as well. Locked.
+static void mark_held_classes(dynamic_policy* self) {
+  const tegi_sizes* sizes = &self->sizes;
+  uint32_t number = sizes->run_list;
+  while (number != TEGI_SIZE_NONE) {
+    const tegi_size_record* record = &sizes->records[number];
+    if (record->used_count > 0 &&
+        record->generation == self->shelf.generation &&
+        record->class_index <= self->shelf.class_count) {
+      self->shelf.items[record->class_index].is_held = true;
+    }
+    number = record->next;
+  }
+}
+
+// What the run asked for goes to the learner.
+static void end_sizes(dynamic_policy* self) {
+  (void)tegi_host_grow_array(self->env.host, &self->uses, &self->use_capacity,
+                             self->sizes.end, sizeof *self->uses);
+  tegi_lock_acquire(self->env.lock);
+  mark_held_classes(self);
+  uint32_t count =
+      tegi_sizes_end_run(&self->sizes, self->uses, self->use_capacity);
+  tegi_lock_release(self->env.lock);
+  tegi_learner_add_run(&self->learner, self->uses, count);
+}
+
+// Classes ahead of growing sizes.
+static void extrapolate(dynamic_policy* self) {
+  tegi_shelf* shelf = &self->shelf;
+  uint64_t old = 0;
+  uint64_t bound = 0;
+  while (tegi_learner_next_bound(&self->learner, &old, &bound)) {
+    tegi_lock_acquire(self->env.lock);
+    if (tegi_shelf_add_bound(shelf, bound, old)) {
+      shelf->items[tegi_shelf_ceiling(shelf, bound)].is_held = true;
+    }
+    tegi_lock_release(self->env.lock);
+  }
+}
+
+static void learn(dynamic_policy* self) {
+  tegi_shelf* shelf = &self->shelf;
+  tegi_lesson lesson = {0};
+  uint64_t bounds[TEGI_SHELF_MOST_CLASSES];
+  tegi_shelf_get_bounds(shelf, bounds);
+  if (!tegi_learner_learn(&self->learner, self->env.options->dynamic_classes,
+                          bounds, shelf->class_count, &lesson)) {
+    return;
+  }
+  tegi_lock_acquire(self->env.lock);
+  tegi_shelf_set_bounds(shelf, lesson.bounds, lesson.count);
+  for (uint32_t i = 0; i < lesson.count; ++i) {
+    tegi_shelf_class* entry = &shelf->items[i + 1];
+    if (entry->window_peak < lesson.peaks[i]) {
+      entry->window_peak = lesson.peaks[i];
+    }
+  }
+  tegi_lock_release(self->env.lock);
+}
+
+// Free buffers beyond the limits go back, the coldest first, if they are idle.
+static void retire_surplus(dynamic_policy* self, tegi_stream_id stream) {
+  tegi_shelf* shelf = &self->shelf;
+  uint64_t epoch = self->run_count / self->env.options->dynamic_period_runs;
+  tegi_lock_acquire(self->env.lock);
+  tegi_shelf_end_epoch(shelf, epoch % WINDOW_EPOCHS == 0);
+  for (uint32_t i = 0; i <= shelf->class_count; ++i) {
+    while (tegi_shelf_surplus(shelf, i) > 0 &&
+           is_idle(self, shelf->items[i].oldest, stream)) {
+      retire(self, shelf->items[i].oldest);
+    }
+  }
+  tegi_lock_release(self->env.lock);
+}
+
+static void lend_all(dynamic_policy* self) {
+  tegi_shelf* shelf = &self->shelf;
+  tegi_lock_acquire(self->env.lock);
+  for (uint32_t i = 0; i <= shelf->class_count; ++i) {
+    tegi_block* block;
+    while ((block = shelf->items[i].oldest) != NULL) {
+      tegi_shelf_remove(shelf, block);
+      tegi_whole_lend(&self->env, block);
+    }
+  }
+  tegi_lock_release(self->env.lock);
+}
+
+static void run_end(tegi_policy* policy, tegi_stream_id stream) {
+  dynamic_policy* self = cast(policy);
+  tegi_source* source = self->env.source;
+  end_sizes(self);
+  extrapolate(self);
+  tegi_lock_acquire(self->env.lock);
+  self->run_count++;
+  tegi_lock_release(self->env.lock);
+  if (self->run_count % self->env.options->dynamic_period_runs == 0) {
+    if (self->learner.is_dirty) learn(self);
+    retire_surplus(self, stream);
+  }
+  if (source->ops->is_shared(source)) lend_all(self);
+}
+
+// ---- Validity --------------------------------------------------------------
+
+static teg_result wrong(teg_error* err, const char* what) {
+  return tegi_error_set(err, TEG_BAD_STATE, "dynamic: %s", what);
+}
+
+static teg_result validate(tegi_policy* policy, teg_error* err) {
+  dynamic_policy* self = cast(policy);
+  const tegi_sizes* sizes = &self->sizes;
+  teg_result result = tegi_shelf_validate(&self->shelf, err);
+  if (result == TEG_OK) result = tegi_sizes_validate(sizes, err);
+  if (result != TEG_OK) return result;
+  uint64_t live = 0;
+  uint64_t recorded = 0;
+  for (const tegi_block* block = self->shelf.all; block; block = block->next) {
+    if (block->state != TEGI_BLOCK_USED) continue;
+    uint64_t size = block->size;
+    if (block->bin_key != TEGI_SIZE_NONE) {
+      if (block->bin_key >= sizes->end) return wrong(err, "no such record");
+      size = sizes->records[block->bin_key].size;
+      recorded++;
+    }
+    if (size == 0 || size > block->size) {
+      return wrong(err, "a buffer is smaller than what it serves");
+    }
+    live += size;
+  }
+  for (uint32_t i = 0; i < sizes->end; ++i) {
+    recorded -= sizes->records[i].used_count;
+  }
+  if (recorded != 0) return wrong(err, "buffers are not counted by size");
+  if (live != self->live_bytes || live > self->peak_live_bytes) {
+    return wrong(err, "live bytes are not counted right");
+  }
+  return TEG_OK;
+}
+
+const tegi_policy_ops tegi_policy_dynamic = {
+    .name = "dynamic",
+    .keeps = "size classes learned from the session's own runs",
+    .create = create,
+    .destroy = destroy,
+    .take = take,
+    .give = give,
+    .grow = grow,
+    .trim = trim,
+    .run_end = run_end,
+    .validate = validate,
+};

@@ -92,8 +92,7 @@ tegi_block* tegi_exact_take(tegi_policy* policy, const tegi_request* request) {
   uint64_t size = tegi_max_u64(request->size, request->max_size);
   tegi_class* entry = find_class(self, size);
   if (!entry || !entry->newest) return NULL;
-  if (!tegi_may_reuse(self->env.source, &entry->newest->use,
-                      request->stream)) {
+  if (!tegi_may_reuse(self->env.source, &entry->newest->use, request->stream)) {
     return NULL;
   }
   return tegi_class_pop(entry);
@@ -113,8 +112,7 @@ teg_result tegi_exact_grow(tegi_policy* policy, const tegi_request* request,
   tegi_exact* self = cast(policy);
   uint64_t size = tegi_max_u64(request->size, request->max_size);
   tegi_block* block;
-  teg_result result =
-      tegi_whole_create(&self->env, size, request, &block, err);
+  teg_result result = tegi_whole_create(&self->env, size, request, &block, err);
   if (result != TEG_OK) return result;
   tegi_lock_acquire(self->env.lock);
   tegi_class* entry = find_class(self, size);

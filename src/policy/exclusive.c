@@ -28,8 +28,8 @@ static void space_classes(exclusive_policy* self) {
   const tegi_policy_options* options = self->env.options;
   uint64_t granularity = self->env.caps->buffer_granularity;
   double least = log2((double)options->exclusive_min_bytes);
-  uint64_t largest = tegi_max_u64(options->exclusive_max_bytes,
-                                  options->exclusive_min_bytes);
+  uint64_t largest =
+      tegi_max_u64(options->exclusive_max_bytes, options->exclusive_min_bytes);
   double most = log2((double)largest);
   uint32_t count = 0;
   for (uint32_t i = 0; i < CLASS_COUNT; ++i) {
@@ -86,8 +86,7 @@ static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
   if (index == self->table.count) return NULL;
   tegi_class* entry = &self->table.items[index];
   if (!entry->newest ||
-      !tegi_may_reuse(self->env.source, &entry->newest->use,
-                      request->stream)) {
+      !tegi_may_reuse(self->env.source, &entry->newest->use, request->stream)) {
     return NULL;
   }
   return tegi_class_pop(entry);

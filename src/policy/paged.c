@@ -145,8 +145,7 @@ static bool fits_page(const tegi_block* hole, uint64_t size) {
 
 static bool may_take(void* user, const tegi_block* hole) {
   const search* wanted = user;
-  return tegi_may_reuse(wanted->self->env.source, &hole->use,
-                        wanted->stream);
+  return tegi_may_reuse(wanted->self->env.source, &hole->use, wanted->stream);
 }
 
 static bool may_take_empty(void* user, const tegi_block* hole) {
@@ -163,8 +162,8 @@ static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
     hole = tegi_bins_find(self->holes, wanted.size, may_take, &wanted);
   }
   if (!hole) {
-    hole = tegi_bins_find(self->empty_holes, wanted.size, may_take_empty,
-                          &wanted);
+    hole =
+        tegi_bins_find(self->empty_holes, wanted.size, may_take_empty, &wanted);
   }
   return hole ? cut_low(self, hole, wanted.size) : NULL;
 }
@@ -254,8 +253,8 @@ static uint64_t give_back(paged_policy* self, uint64_t wanted, bool may_wait,
 static uint64_t page_size(const paged_policy* self, uint64_t size,
                           uint64_t* out_excess) {
   const tegi_policy_options* options = self->env.options;
-  uint64_t step = tegi_max_u64(self->page_bytes / PAGE_DIVISOR,
-                               options->page_min_bytes);
+  uint64_t step =
+      tegi_max_u64(self->page_bytes / PAGE_DIVISOR, options->page_min_bytes);
   step = tegi_min_u64(step, options->page_max_bytes);
   uint64_t granule =
       tegi_max_u64(OWN_PAGE_GRANULE, self->env.caps->buffer_granularity);
@@ -266,8 +265,8 @@ static uint64_t page_size(const paged_policy* self, uint64_t size,
   slack.pending_bytes = size;
   uint64_t room = self->env.source->ops->headroom(self->env.source, &slack);
   if (want > room && want > own) {
-    uint64_t least = tegi_align_up(
-        tegi_max_u64(room, options->page_min_bytes), granule);
+    uint64_t least =
+        tegi_align_up(tegi_max_u64(room, options->page_min_bytes), granule);
     want = tegi_min_u64(want, tegi_max_u64(own, least));
   }
   *out_excess = want > room ? want - room : 0;

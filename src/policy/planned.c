@@ -40,8 +40,8 @@ typedef struct record {
 typedef struct planned_policy {
   tegi_policy base;
   tiled_policy* tiled;
-  record runs[2];     // this one, and the one before
-  uint32_t present;   // index into runs
+  record runs[2];       // this one, and the one before
+  uint32_t present;     // index into runs
   uint32_t equal_runs;  // how many runs in a row were the same
   uint64_t run_number;
   bool is_running;
@@ -111,8 +111,7 @@ static void note_release(planned_policy* self, const tegi_block* block) {
     run->is_whole = false;
     return;
   }
-  run->events[run->event_count++] =
-      RELEASE_BIT | (uint32_t)block->cold_since;
+  run->events[run->event_count++] = RELEASE_BIT | (uint32_t)block->cold_since;
 }
 
 // ---- The plan --------------------------------------------------------------
@@ -142,8 +141,8 @@ static uint64_t planned_size(uint64_t before, uint64_t after,
                              uint32_t horizon_runs, uint64_t alignment) {
   uint64_t step = after - before;
   if (step == 0) return after;
-  uint64_t room = tegi_min_u64(step * horizon_runs,
-                               after / GROWTH_WASTE_DIVISOR);
+  uint64_t room =
+      tegi_min_u64(step * horizon_runs, after / GROWTH_WASTE_DIVISOR);
   return tegi_align_up(after + tegi_max_u64(room, step), alignment);
 }
 
@@ -160,9 +159,9 @@ static void plan_intervals(planned_policy* self, const record* before,
     if (event & RELEASE_BIT) {
       // Only what is released in the run has a size in the plan.
       interval->last = t;
-      interval->size = planned_size(
-          before->sizes[index], after->sizes[index],
-          env->options->dynamic_horizon_runs, env->caps->buffer_alignment);
+      interval->size = planned_size(before->sizes[index], after->sizes[index],
+                                    env->options->dynamic_horizon_runs,
+                                    env->caps->buffer_alignment);
     } else {
       interval->first = t;
     }
@@ -217,9 +216,9 @@ static tegi_block* follow(planned_policy* self, const tegi_request* request) {
   }
   const tegi_interval* interval = &self->plan[index];
   if (interval->size == 0) return NULL;  // outlives the run
-  tegi_block* block =
-      request->size <= interval->size ? tegi_slab_take(env_of(self)->blocks)
-                                      : NULL;
+  tegi_block* block = request->size <= interval->size
+                          ? tegi_slab_take(env_of(self)->blocks)
+                          : NULL;
   if (!block) {
     leave_slab(self);
     return NULL;

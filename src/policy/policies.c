@@ -4,8 +4,9 @@
 #include "policy/policy.h"
 
 const tegi_policy_ops* const tegi_policies[] = {
-    &tegi_policy_disabled,  &tegi_policy_lazy,  &tegi_policy_simple,
-    &tegi_policy_bucket,    &tegi_policy_dynamic, &tegi_policy_paged,
-    &tegi_policy_exclusive, &tegi_policy_tiled, &tegi_policy_planned,
-    NULL,
+    &tegi_policy_disabled,  &tegi_policy_lazy,
+    &tegi_policy_simple,    &tegi_policy_bucket,
+    &tegi_policy_dynamic,   &tegi_policy_paged,
+    &tegi_policy_exclusive, &tegi_policy_tiled,
+    &tegi_policy_planned,   NULL,
 };

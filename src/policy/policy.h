@@ -44,8 +44,9 @@ typedef struct tegi_source tegi_source;
 typedef struct tegi_policy tegi_policy;
 
 // How much may be held above the live peak (docs/design.md, "Slack"): at most
-// |of_all_percent| of all live bytes and |of_run_percent| of those that are
-// not STATIC, less |margin_bytes|, each at its peak. |pending_bytes| are asked
+// |of_all_percent| of all live bytes of the device, and |of_run_percent| of
+// those of the asking session that are not STATIC, less |margin_bytes|, each
+// at its peak. |pending_bytes| are asked
 // for right now and count as live.
 typedef struct tegi_slack {
   uint32_t of_all_percent;
@@ -81,6 +82,8 @@ typedef struct tegi_source_ops {
   tegi_extent* (*adopt)(tegi_source* source, uint64_t min_bytes,
                         uint64_t max_bytes, tegi_stream_id stream,
                         tegi_use_set* out_use);
+  // Bytes of all buffers that are lent now.
+  uint64_t (*lent)(tegi_source* source);
 
   // Takes up to |count| free tiles of the device, neighbours together, from
   // the fullest heaps first. Returns how many. And gives idle tiles back.
@@ -94,6 +97,9 @@ typedef struct tegi_source_ops {
                      tegi_stream_id stream, teg_error* err);
   // Retired objects whose use is over go back to the driver now.
   void (*collect)(tegi_source* source);
+  // Idle lent buffers go back to the driver, at least |wanted| bytes of them
+  // if there are that many. Returns the bytes.
+  uint64_t (*trim_lent)(tegi_source* source, uint64_t wanted);
   teg_result (*buffer_create)(tegi_source* source, uint64_t bytes,
                               tegi_extent** out_extent, teg_error* err);
   // A heap of this policy's own, of which no tile is in the device's pool.
@@ -129,8 +135,7 @@ struct tegi_source {
 
 // Whether a new owner on |stream| may write by DEVICE, as it is. The cell of
 // the rule that needs no look at the device, the same stream, is decided here.
-static inline bool tegi_may_reuse(tegi_source* source,
-                                  const tegi_use_set* use,
+static inline bool tegi_may_reuse(tegi_source* source, const tegi_use_set* use,
                                   tegi_stream_id stream) {
   if (!use->more && use->host_holds == 0 &&
       (use->stream == 0 || use->stream == stream)) {
@@ -153,6 +158,7 @@ typedef struct tegi_policy_options {
   uint32_t dynamic_period_runs;
   uint32_t dynamic_horizon_runs;
   uint32_t dynamic_waste_percent;
+  uint32_t dynamic_slack_percent;
   uint64_t page_min_bytes;
   uint64_t page_max_bytes;
   uint64_t exclusive_min_bytes;
@@ -177,7 +183,7 @@ typedef struct tegi_policy_env {
 } tegi_policy_env;
 
 typedef struct tegi_request {
-  uint64_t size;  // > 0, <= TEGI_MAX_BYTES, a multiple of buffer_alignment
+  uint64_t size;      // > 0, <= TEGI_MAX_BYTES, a multiple of buffer_alignment
   uint64_t max_size;  // > size: reserve addresses to grow into; else 0
   tegi_stream_id stream;
 } tegi_request;

@@ -174,10 +174,9 @@ void tiled_rescan(tiled_policy* self, tegi_hole* hole) {
   }
   uint32_t whole_first = tiled_end_slot(self, block->offset);
   uint32_t whole_end = tiled_first_slot(self, end_offset);
-  hole->whole_count =
-      whole_end > whole_first
-          ? tegi_tilemap_count(tiles, whole_first, whole_end)
-          : 0;
+  hole->whole_count = whole_end > whole_first
+                          ? tegi_tilemap_count(tiles, whole_first, whole_end)
+                          : 0;
 }
 
 // ---- Take and give ---------------------------------------------------------
@@ -201,8 +200,8 @@ static tegi_block* cut_backed(tiled_policy* self, tegi_block* hole,
   if (high) {
     high->bin_key = backed - size;
     as_hole(high)->whole_count =
-        whole_count - whole_tiles(self, block->offset, hole_size,
-                                  block->offset, size);
+        whole_count -
+        whole_tiles(self, block->offset, hole_size, block->offset, size);
     tiled_insert(self, as_hole(high));
   }
   block->chunk->unused_runs = 0;
@@ -233,8 +232,7 @@ static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
   tiled_policy* self = cast(policy);
   if (request->max_size) return NULL;
   tiled_arena* arena = arena_for(self, request->size);
-  tegi_block* hole =
-      find_backed(self, arena, request->size, request->stream);
+  tegi_block* hole = find_backed(self, arena, request->size, request->stream);
   return hole ? cut_backed(self, hole, request->size) : NULL;
 }
 
@@ -287,8 +285,8 @@ typedef struct choice {
   uint32_t missing;
 } choice;
 
-static uint32_t missing_tiles(const tiled_policy* self,
-                              const tegi_block* hole, uint64_t size) {
+static uint32_t missing_tiles(const tiled_policy* self, const tegi_block* hole,
+                              uint64_t size) {
   uint32_t first = tiled_first_slot(self, hole->offset);
   uint32_t end = tiled_end_slot(self, hole->offset + size);
   return end - first - tegi_tilemap_count(&hole->chunk->tiles, first, end);
@@ -301,9 +299,9 @@ static void consider(tiled_policy* self, tegi_block* hole,
     return;
   }
   uint32_t missing = missing_tiles(self, hole, request->size);
-  if (best->hole && (missing > best->missing ||
-                     (missing == best->missing &&
-                      hole->size >= best->hole->size))) {
+  if (best->hole &&
+      (missing > best->missing ||
+       (missing == best->missing && hole->size >= best->hole->size))) {
     return;
   }
   *best = (choice){hole, missing};
@@ -452,9 +450,9 @@ void tiled_drop_chunks(tiled_policy* self, uint32_t min_unused_runs) {
 static teg_result fill_block(tiled_policy* self, tegi_block* block,
                              uint64_t size, tegi_stream_id stream,
                              teg_error* err) {
-  teg_result result = tiled_fill(
-      self, block->chunk, tiled_first_slot(self, block->offset),
-      tiled_end_slot(self, block->offset + size), size, stream, err);
+  teg_result result =
+      tiled_fill(self, block->chunk, tiled_first_slot(self, block->offset),
+                 tiled_end_slot(self, block->offset + size), size, stream, err);
   tegi_lock_acquire(self->env.lock);
   if (result != TEG_OK) {
     tiled_release_partial(self, block);
@@ -536,8 +534,7 @@ static teg_result resize(tegi_policy* policy, tegi_block* block, uint64_t size,
   tiled_policy* self = cast(policy);
   if (!block->is_partial) return TEG_OK;
   uint32_t end = tiled_end_slot(self, size);
-  teg_result result =
-      tiled_fill(self, block->chunk, 0, end, 0, stream, err);
+  teg_result result = tiled_fill(self, block->chunk, 0, end, 0, stream, err);
   if (result != TEG_OK) return result;
   uint32_t mapped_end = tegi_tilemap_next(
       &block->chunk->tiles, end, block->chunk->tiles.slot_count, false);
@@ -609,21 +606,19 @@ static teg_result validate_hole(tiled_policy* self, const tegi_block* block,
       copy.whole_count == ((const tegi_hole*)block)->whole_count) {
     return TEG_OK;
   }
-  return tegi_error_set(
-      err, TEG_BAD_STATE,
-      "tiled: hole at %" PRIu64 " of %" PRIu64 " bytes says %" PRIu64
-      " backed and %" PRIu32 " whole tiles; the map says %" PRIu64
-      " and %" PRIu32,
-      block->offset, block->size, block->bin_key,
-      ((const tegi_hole*)block)->whole_count, copy.block.bin_key,
-      copy.whole_count);
+  return tegi_error_set(err, TEG_BAD_STATE,
+                        "tiled: hole at %" PRIu64 " of %" PRIu64
+                        " bytes says %" PRIu64 " backed and %" PRIu32
+                        " whole tiles; the map says %" PRIu64 " and %" PRIu32,
+                        block->offset, block->size, block->bin_key,
+                        ((const tegi_hole*)block)->whole_count,
+                        copy.block.bin_key, copy.whole_count);
 }
 
 static teg_result validate_block(tiled_policy* self, const tegi_block* block,
                                  teg_error* err) {
   if (block->state == TEGI_BLOCK_FREE) return validate_hole(self, block, err);
-  if (block->is_partial ||
-      missing_tiles(self, block, block->size) == 0) {
+  if (block->is_partial || missing_tiles(self, block, block->size) == 0) {
     return TEG_OK;
   }
   return tegi_error_set(err, TEG_BAD_STATE,

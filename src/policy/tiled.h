@@ -51,8 +51,7 @@ static inline uint32_t tiled_first_slot(const tiled_policy* self,
                                         uint64_t offset) {
   return (uint32_t)(offset >> self->tile_shift);
 }
-static inline uint32_t tiled_end_slot(const tiled_policy* self,
-                                      uint64_t end) {
+static inline uint32_t tiled_end_slot(const tiled_policy* self, uint64_t end) {
   return (uint32_t)((end + self->tile_bytes - 1) >> self->tile_shift);
 }
 

@@ -35,8 +35,8 @@ typedef struct victim {
 
 static void look_at(const gathering* g, tegi_hole* hole, victim* found) {
   tegi_source* source = g->self->env.source;
-  tegi_verdict verdict = source->ops->check(
-      source, &hole->block.use, TEGI_WRITE_REMAP, g->stream);
+  tegi_verdict verdict =
+      source->ops->check(source, &hole->block.use, TEGI_WRITE_REMAP, g->stream);
   if (verdict == TEGI_REUSE_NOW) {
     found->idle = hole;
   } else if (verdict != TEGI_REUSE_NEVER &&
@@ -71,8 +71,7 @@ static uint32_t pick_tiles(gathering* g, tegi_hole* hole, tegi_tile* out) {
   tegi_tilemap* map = &hole->block.chunk->tiles;
   uint32_t wanted = g->wanted - g->count;
   uint32_t first = tiled_end_slot(self, hole->block.offset);
-  uint32_t slot =
-      tiled_first_slot(self, hole->block.offset + hole->block.size);
+  uint32_t slot = tiled_first_slot(self, hole->block.offset + hole->block.size);
   uint32_t picked = 0;
   tiled_remove(self, hole);
   while (slot > first && picked < wanted) {
@@ -184,8 +183,7 @@ static void grow_within_slack(gathering* g) {
   tegi_source* source = g->self->env.source;
   tegi_slack slack = tiled_slack(g->self);
   slack.pending_bytes = g->pending_bytes;
-  uint64_t room =
-      source->ops->headroom(source, &slack) >> g->self->tile_shift;
+  uint64_t room = source->ops->headroom(source, &slack) >> g->self->tile_shift;
   if (room == 0) return;
   uint32_t need = g->wanted - g->count;
   teg_result result;
@@ -254,8 +252,8 @@ static teg_result map_gathered(gathering* g, tegi_chunk* chunk, uint32_t first,
     g->slots[count++] = slot;
     slot = tegi_tilemap_next(&chunk->tiles, slot + 1, end, false);
   }
-  teg_result result = source->ops->map(source, chunk->extent, g->slots,
-                                       g->tiles, count, err);
+  teg_result result =
+      source->ops->map(source, chunk->extent, g->slots, g->tiles, count, err);
   if (result != TEG_OK) return result;
   tegi_lock_acquire(g->self->env.lock);
   for (uint32_t i = 0; i < count; ++i) {
@@ -269,10 +267,8 @@ teg_result tiled_fill(tiled_policy* self, tegi_chunk* chunk, uint32_t first,
                       uint32_t end, uint64_t pending_bytes,
                       tegi_stream_id stream, teg_error* err) {
   tegi_lock_acquire(self->env.lock);
-  bool has_map =
-      tegi_tilemap_reserve(self->env.host, &chunk->tiles, end);
-  uint32_t wanted =
-      end - first - tegi_tilemap_count(&chunk->tiles, first, end);
+  bool has_map = tegi_tilemap_reserve(self->env.host, &chunk->tiles, end);
+  uint32_t wanted = end - first - tegi_tilemap_count(&chunk->tiles, first, end);
   tegi_lock_release(self->env.lock);
   if (!has_map) return no_memory(err);
   if (wanted == 0) return TEG_OK;

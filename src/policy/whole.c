@@ -21,11 +21,11 @@ teg_result tegi_whole_create(const tegi_policy_env* env, uint64_t bytes,
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
                           "no host memory for the record of a buffer");
   }
-  *block = (tegi_block){.policy_index = env->policy_index,
-                        .state = TEGI_BLOCK_FREE};
+  *block =
+      (tegi_block){.policy_index = env->policy_index, .state = TEGI_BLOCK_FREE};
   if (ops->is_shared(env->source)) {
-    block->extent = ops->adopt(env->source, bytes, bytes, request->stream,
-                               &block->use);
+    block->extent =
+        ops->adopt(env->source, bytes, bytes, request->stream, &block->use);
   }
   teg_result result = TEG_OK;
   if (!block->extent) {

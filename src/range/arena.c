@@ -52,8 +52,8 @@ static tegi_block* split_off(tegi_host* host, tegi_slab* slab,
 }
 
 tegi_block* tegi_arena_cut(tegi_host* host, tegi_slab* slab, tegi_block* hole,
-                           uint64_t offset, uint64_t size,
-                           tegi_block** out_low, tegi_block** out_high) {
+                           uint64_t offset, uint64_t size, tegi_block** out_low,
+                           tegi_block** out_high) {
   uint64_t low_bytes = offset - hole->offset;
   uint64_t high_bytes = hole->size - low_bytes - size;
   tegi_block* low = NULL;

@@ -19,16 +19,16 @@
 struct tegi_chunk {
   tegi_extent* extent;
   uint64_t bytes;
-  tegi_block* first;       // block at offset 0
-  uint32_t used_count;     // blocks in use
-  uint32_t unused_runs;    // the policy's: runs since anything was placed here
-  tegi_chunk* prev;        // in the policy's list
+  tegi_block* first;     // block at offset 0
+  uint32_t used_count;   // blocks in use
+  uint32_t unused_runs;  // the policy's: runs since anything was placed here
+  tegi_chunk* prev;      // in the policy's list
   tegi_chunk* next;
-  tegi_chunk* cold_prev;   // in the policy's list of empty chunks
+  tegi_chunk* cold_prev;  // in the policy's list of empty chunks
   tegi_chunk* cold_next;
-  bool is_small;     // the policy's: belongs to the arena of small requests
-  bool is_cold;      // in the list of empty chunks
-  tegi_tilemap tiles;      // slot_count 0 where there are no tiles
+  bool is_small;       // the policy's: belongs to the arena of small requests
+  bool is_cold;        // in the list of empty chunks
+  tegi_tilemap tiles;  // slot_count 0 where there are no tiles
 };
 
 // Starts a chunk with one hole over all of it (returned; in no bin).
@@ -41,8 +41,8 @@ tegi_block* tegi_arena_begin(tegi_slab* slab, tegi_chunk* chunk,
 //   out_low, out_high  what is left before and behind; NULL = nothing
 // NULL when the host has no memory: the hole is as it was.
 tegi_block* tegi_arena_cut(tegi_host* host, tegi_slab* slab, tegi_block* hole,
-                           uint64_t offset, uint64_t size,
-                           tegi_block** out_low, tegi_block** out_high);
+                           uint64_t offset, uint64_t size, tegi_block** out_low,
+                           tegi_block** out_high);
 
 // Marks |block| free and merges it with free neighbours, for each of which
 // |unbin| is called first. Returns the hole, in no bin.

@@ -115,8 +115,8 @@ static inline uint32_t tegi_bins_before(const tegi_bins* bins, uint32_t bin) {
 // Called for candidates that fit; false = not this one.
 typedef bool (*tegi_bins_filter)(void* user, const tegi_block* block);
 
-// The block with the smallest key of at least |key| among the first few of the bins where
-// it can be. NULL = none. |filter| may be NULL.
+// The block with the smallest key of at least |key| among the first few of the
+// bins where it can be. NULL = none. |filter| may be NULL.
 tegi_block* tegi_bins_find(const tegi_bins* bins, uint64_t key,
                            tegi_bins_filter filter, void* user);
 

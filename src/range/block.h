@@ -8,7 +8,6 @@
 
 #include "range/useset.h"
 
-
 typedef struct teg_memory teg_memory;  // tegula/backend.h
 typedef struct tegi_block tegi_block;
 typedef struct tegi_extent tegi_extent;
@@ -50,9 +49,9 @@ struct tegi_block {
   tegi_extent* extent;
   tegi_use_set use;
   tegi_chunk* chunk;  // the chunk it lies in (range/arena.h); NULL = none
-  tegi_block* prev;  // neighbours by address; or the policy's own list
+  tegi_block* prev;   // neighbours by address; or the policy's own list
   tegi_block* next;
-  union {                // free blocks: neighbours in their bin or list
+  union {  // free blocks: neighbours in their bin or list
     struct {
       tegi_block* bin_prev;
       tegi_block* bin_next;
@@ -60,11 +59,11 @@ struct tegi_block {
     };
     tegi_bin_link link;
   };
-  uint64_t cold_since;    // free blocks: the policy's clock when freed
-  uint16_t bin;           // the policy's own: which class it belongs to
-  uint8_t state;          // tegi_block_state
-  uint8_t policy_index;   // which of the session's policies it belongs to
-  bool is_partial;        // not all tiles under it are mapped: it may grow
+  uint64_t cold_since;   // free blocks: the policy's clock when freed
+  uint16_t bin;          // the policy's own: which class it belongs to
+  uint8_t state;         // tegi_block_state
+  uint8_t policy_index;  // which of the session's policies it belongs to
+  bool is_partial;       // not all tiles under it are mapped: it may grow
 };
 
 // A hole over tiles. Records are large enough for it; a used block has core's
@@ -75,7 +74,7 @@ struct tegi_hole {
   tegi_bin_link size_link;  // by size, while not all of it is backed
   tegi_hole* steal_prev;    // among holes with whole tiles, coldest first
   tegi_hole* steal_next;
-  uint32_t whole_count;     // mapped tiles that lie wholly inside
+  uint32_t whole_count;  // mapped tiles that lie wholly inside
 };
 
 #endif  // TEGULA_RANGE_BLOCK_H

@@ -21,9 +21,8 @@ static int compare_order(const void* a, const void* b) {
 }
 
 // |placed| holds the intervals that have an offset, ascending by offset.
-static uint64_t find_gap(const tegi_interval* intervals,
-                         const uint32_t* placed, uint32_t placed_count,
-                         const tegi_interval* wanted) {
+static uint64_t find_gap(const tegi_interval* intervals, const uint32_t* placed,
+                         uint32_t placed_count, const tegi_interval* wanted) {
   uint64_t best = TEGI_NO_OFFSET;
   uint64_t best_gap = UINT64_MAX;
   uint64_t at = 0;

@@ -37,8 +37,7 @@ bool tegi_tilemap_reserve(tegi_host* host, tegi_tilemap* map, uint32_t end) {
 }
 
 void tegi_tilemap_destroy(tegi_host* host, tegi_tilemap* map) {
-  tegi_host_free(host, map->mapped,
-                 map->capacity / 64 * sizeof *map->mapped);
+  tegi_host_free(host, map->mapped, map->capacity / 64 * sizeof *map->mapped);
   tegi_host_free(host, map->tiles, map->capacity * sizeof *map->tiles);
   map->mapped = NULL;
   map->tiles = NULL;
@@ -64,8 +63,8 @@ uint32_t tegi_tilemap_count(const tegi_tilemap* map, uint32_t first,
   return count;
 }
 
-uint32_t tegi_tilemap_next(const tegi_tilemap* map, uint32_t from,
-                           uint32_t end, bool is_mapped) {
+uint32_t tegi_tilemap_next(const tegi_tilemap* map, uint32_t from, uint32_t end,
+                           bool is_mapped) {
   uint32_t known = end < map->capacity ? end : map->capacity;
   for (uint32_t base = from & ~63u; base < known; base += 64) {
     uint64_t word = map->mapped[base / 64];

@@ -35,8 +35,7 @@ void tegi_tilemap_destroy(tegi_host* host, tegi_tilemap* map);
 
 static inline bool tegi_tilemap_is_mapped(const tegi_tilemap* map,
                                           uint32_t slot) {
-  return slot < map->capacity &&
-         ((map->mapped[slot / 64] >> (slot % 64)) & 1u);
+  return slot < map->capacity && ((map->mapped[slot / 64] >> (slot % 64)) & 1u);
 }
 
 // |slot| has a record.
@@ -57,7 +56,7 @@ uint32_t tegi_tilemap_count(const tegi_tilemap* map, uint32_t first,
                             uint32_t end);
 
 // First slot >= |from| and < |end| that is mapped (or not); |end| if none.
-uint32_t tegi_tilemap_next(const tegi_tilemap* map, uint32_t from,
-                           uint32_t end, bool is_mapped);
+uint32_t tegi_tilemap_next(const tegi_tilemap* map, uint32_t from, uint32_t end,
+                           bool is_mapped);
 
 #endif  // TEGULA_RANGE_TILEMAP_H
