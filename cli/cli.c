@@ -99,7 +99,7 @@ static bool is_last_option(const struct argp_option* option) {
 // beginning of it.
 static const struct argp_option* find_long(const struct argp_option* options,
                                            const char* name, size_t length) {
-  for (; !is_last_option(options); ++options) {
+  for (; options && !is_last_option(options); ++options) {
     if (options->name && strncmp(options->name, name, length) == 0) {
       return options;
     }
@@ -109,7 +109,7 @@ static const struct argp_option* find_long(const struct argp_option* options,
 
 static const struct argp_option* find_short(const struct argp_option* options,
                                             int key) {
-  for (; !is_last_option(options); ++options) {
+  for (; options && !is_last_option(options); ++options) {
     if (options->key == key) return options;
   }
   return NULL;
@@ -121,7 +121,7 @@ static _Noreturn void refuse_option(const struct argp* argp, const char* verb,
   const char* names[MAX_OPTIONS] = {"help", "usage"};
   size_t count = 2;
   const struct argp_option* option = argp->options;
-  for (; !is_last_option(option) && count < MAX_OPTIONS; ++option) {
+  for (; option && !is_last_option(option) && count < MAX_OPTIONS; ++option) {
     if (option->name) names[count++] = option->name;
   }
   char text[LONGEST];

@@ -33,11 +33,11 @@ static const char about[] =
 // Puts the list of verbs in front of the text after the options.
 static char* list_verbs(int key, const char* text, void* input) {
   (void)input;
-  if (key != ARGP_KEY_HELP_POST_DOC) return (char*)(uintptr_t)text;
+  if (key != ARGP_KEY_HELP_POST_DOC) return (char*)text;
   char* out = NULL;
   size_t size = 0;
   FILE* stream = open_memstream(&out, &size);
-  if (!stream) return (char*)(uintptr_t)text;
+  if (!stream) return (char*)text;
   fputs("Verbs:\n", stream);
   for (size_t i = 0; i < VERB_COUNT; ++i) {
     fprintf(stream, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
@@ -50,6 +50,7 @@ static char* list_verbs(int key, const char* text, void* input) {
 static const struct argp_option main_options[] = {
     {"version", 'V', NULL, 0, "Print the version", -1}, {0}};
 
+// NOLINTNEXTLINE(readability-non-const-parameter): argp's signature
 static error_t parse_main(int key, char* argument, struct argp_state* state) {
   int* verb_index = state->input;
   switch (key) {

@@ -76,15 +76,13 @@ static int print_backend(const teg_backend_info* info) {
 }
 
 static error_t parse(int key, char* argument, struct argp_state* state) {
-  (void)argument;
-  (void)state;
-  return key == ARGP_KEY_ARG ? EINVAL : ARGP_ERR_UNKNOWN;
+  if (key != ARGP_KEY_ARG) return ARGP_ERR_UNKNOWN;
+  argp_error(state, "takes no argument: \"%s\"", argument);
+  return EINVAL;
 }
 
 int cli_devices(int argc, char** argv) {
-  static const struct argp_option no_options[] = {{0}};
-  const struct argp argp = {
-      .options = no_options, .parser = parse, .doc = about};
+  const struct argp argp = {.parser = parse, .doc = about};
   cli_parse(&argp, argc, argv, NULL);
   int code = CLI_OK;
   teg_backend_info info = {.struct_size = sizeof info};

@@ -24,6 +24,7 @@ static const struct argp_option info_options[] = {
 static const char about[] =
     "Reads each TRACE to its end, checks it, and says what is in it.";
 
+// NOLINTNEXTLINE(readability-non-const-parameter): argp's signature
 static error_t parse(int key, char* argument, struct argp_state* state) {
   (void)argument;
   info_request* request = state->input;

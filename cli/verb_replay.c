@@ -433,10 +433,9 @@ static int run(const replay_request* request, const char* command) {
   cli_results results = {
       .command = command,
       .traces = calloc(request->path_count, sizeof *results.traces)};
-  if (code == CLI_OK && !results.traces) {
-    code = cli_fail(CLI_FAILED, "no memory");
-  }
-  if (code == CLI_OK) {
+  if (!results.traces) {
+    code = cli_worse(code, cli_fail(CLI_FAILED, "no memory"));
+  } else if (code == CLI_OK) {
     code = replay_all(request, &results);
     code = cli_worse(code, cli_output_write(&json, cli_write_json, &results));
     code =

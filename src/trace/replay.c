@@ -221,18 +221,23 @@ static inline bool create(replay_engine* engine, replay_player* player,
   return !engine->is_verifying || stamp(engine, player, event);
 }
 
+// Ends what the request just played has filled: a batch, a block.
+static inline bool count_request(replay_engine* engine, replay_player* player,
+                                 const tegi_replay_event* event) {
+  if (--player->batch_left == 0 &&
+      !submit(engine, player, engine->params.latency_batches)) {
+    return false;
+  }
+  return --engine->block_left != 0 || end_block(engine, player, event);
+}
+
 static inline bool play_request(replay_engine* engine, replay_player* player,
                                 teg_buffer_params* params,
                                 const tegi_replay_event* event) {
   bool is_ok = event->kind == TEG_TRACE_ALLOCATE
                    ? create(engine, player, params, event)
                    : release(engine, player, event->slot);
-  if (!is_ok) return false;
-  if (--player->batch_left == 0 &&
-      !submit(engine, player, engine->params.latency_batches)) {
-    return false;
-  }
-  return --engine->block_left != 0 || end_block(engine, player, event);
+  return is_ok && count_request(engine, player, event);
 }
 
 // ---------------------------------------------------------------------------
@@ -300,7 +305,8 @@ static bool play_weight(replay_engine* engine, replay_player* player,
                         const tegi_replay_event* event) {
   if (!engine->is_last_pass) return true;
   engine->result->operations++;
-  return play_request(engine, player, NULL, event);
+  return release(engine, player, event->slot) &&
+         count_request(engine, player, event);
 }
 
 static bool play_mark(replay_engine* engine, replay_player* player,

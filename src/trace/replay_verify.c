@@ -45,7 +45,7 @@ static uint64_t place_offset(uint64_t number, uint64_t size, uint32_t index) {
 
 static uint32_t place_count(uint64_t size) {
   if (size <= STAMP_BYTES) return 1;
-  return size <= 2 * STAMP_BYTES ? 2 : 2 + INSIDE_COUNT;
+  return size <= UINT64_C(2) * STAMP_BYTES ? 2 : 2 + INSIDE_COUNT;
 }
 
 void tegi_replay_stamp_write(void* bytes, uint64_t size, uint64_t number) {
