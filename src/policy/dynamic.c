@@ -127,22 +127,24 @@ typedef struct dynamic_want {
   tegi_stream_id stream;
 } dynamic_want;
 
+// The classes have changed since the record was asked for last.
+static void __attribute__((noinline))
+file_record(const dynamic_policy* self, tegi_size_record* record) {
+  record->class_index = tegi_shelf_ceiling(&self->shelf, record->size);
+  record->generation = self->shelf.generation;
+}
+
 // Leaves the waste for the slow path.
-static dynamic_want want_by(const dynamic_policy* self, uint32_t number,
-                            uint64_t size, tegi_stream_id stream) {
-  dynamic_want want = {.size = size, .record = number, .stream = stream};
-  if (number == TEGI_SIZE_NONE) {
-    want.class_index = tegi_shelf_ceiling(&self->shelf, size);
-    return want;
-  }
+static inline dynamic_want want_record(const dynamic_policy* self,
+                                       uint32_t number, tegi_stream_id stream) {
   tegi_size_record* record = &self->sizes.records[number];
-  want.size = record->size;
-  if (record->generation != self->shelf.generation) {
-    record->class_index = tegi_shelf_ceiling(&self->shelf, record->size);
-    record->generation = self->shelf.generation;
+  if (__builtin_expect(record->generation != self->shelf.generation, 0)) {
+    file_record(self, record);
   }
-  want.class_index = record->class_index;
-  return want;
+  return (dynamic_want){.size = record->size,
+                        .record = number,
+                        .class_index = record->class_index,
+                        .stream = stream};
 }
 
 static uint64_t round_size(const dynamic_policy* self,
@@ -244,7 +246,7 @@ static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
   uint64_t size = round_size(self, request);
   uint32_t number = tegi_sizes_find(&self->sizes, size);
   if (number == TEGI_SIZE_NONE) return NULL;
-  dynamic_want want = want_by(self, number, size, request->stream);
+  dynamic_want want = want_record(self, number, request->stream);
   tegi_block* block = find_own(self, &want);
   if (!block) block = find_other(self, &want);
   if (!block) return NULL;
@@ -493,7 +495,13 @@ static teg_result grow(tegi_policy* policy, const tegi_request* request,
   uint64_t size = round_size(self, request);
   tegi_lock_acquire(self->env.lock);
   uint32_t number = enter_size(self, size);
-  dynamic_want want = want_by(self, number, size, request->stream);
+  dynamic_want want = {.size = size,
+                       .record = number,
+                       .class_index = tegi_shelf_ceiling(&self->shelf, size),
+                       .stream = request->stream};
+  if (number != TEGI_SIZE_NONE) {
+    want = want_record(self, number, request->stream);
+  }
   *out_block = serve(self, &want);
   tegi_lock_release(self->env.lock);
   if (*out_block) return TEG_OK;

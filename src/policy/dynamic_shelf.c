@@ -290,27 +290,9 @@ static teg_result validate_class(const tegi_shelf* shelf, uint32_t index,
   return TEG_OK;
 }
 
-// Buffers in use and free of class |index|, by the list of all.
-static teg_result validate_counts(const tegi_shelf* shelf, uint32_t index,
-                                  teg_error* err) {
-  uint32_t used_count = 0;
-  uint32_t free_count = 0;
-  for (const tegi_block* block = shelf->all; block; block = block->next) {
-    if (block->bin != index) continue;
-    if (block->state == TEGI_BLOCK_USED) {
-      used_count++;
-    } else {
-      free_count++;
-    }
-  }
-  const tegi_shelf_class* entry = &shelf->items[index];
-  if (used_count != entry->used_count || free_count != entry->free_count) {
-    return wrong(err, "buffers are not counted right in class", entry->bound);
-  }
-  return TEG_OK;
-}
-
-teg_result tegi_shelf_validate(const tegi_shelf* shelf, teg_error* err) {
+// The list of all buffers; counts those in use by class.
+static teg_result validate_buffers(const tegi_shelf* shelf,
+                                   uint32_t* out_used_counts, teg_error* err) {
   uint64_t held = 0;
   uint64_t used = 0;
   const tegi_block* before = NULL;
@@ -323,16 +305,37 @@ teg_result tegi_shelf_validate(const tegi_shelf* shelf, teg_error* err) {
       return wrong(err, "a buffer is in the wrong class", block->size);
     }
     held += block->size;
-    if (block->state == TEGI_BLOCK_USED) used += block->size;
     before = block;
+    if (block->state != TEGI_BLOCK_USED) continue;
+    used += block->size;
+    out_used_counts[block->bin]++;
   }
   if (held != shelf->held_bytes || used != shelf->used_bytes) {
     return wrong(err, "the bytes held are not counted right", held);
   }
-  for (uint32_t i = 0; i <= shelf->class_count; ++i) {
-    teg_result result = validate_class(shelf, i, err);
-    if (result == TEG_OK) result = validate_counts(shelf, i, err);
+  return TEG_OK;
+}
+
+teg_result tegi_shelf_validate(const tegi_shelf* shelf, teg_error* err) {
+  uint32_t used_counts[TEGI_SHELF_MOST_CLASSES + 2] = {0};
+  teg_result result = validate_buffers(shelf, used_counts, err);
+  uint64_t free_bytes = 0;
+  for (uint32_t i = 0; result == TEG_OK && i <= shelf->class_count; ++i) {
+    const tegi_shelf_class* entry = &shelf->items[i];
+    if (used_counts[i] != entry->used_count) {
+      return wrong(err, "buffers in use are not counted right in class",
+                   entry->bound);
+    }
+    result = validate_class(shelf, i, err);
     if (result != TEG_OK) return result;
+    for (const tegi_block* block = entry->newest; block;
+         block = block->bin_next) {
+      free_bytes += block->size;
+    }
+  }
+  if (result != TEG_OK) return result;
+  if (free_bytes != shelf->held_bytes - shelf->used_bytes) {
+    return wrong(err, "a free buffer is in no class", free_bytes);
   }
   if (shelf->items[shelf->class_count + 1].newest) {
     return wrong(err, "a buffer is filed above every class", 0);
