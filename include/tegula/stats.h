@@ -42,8 +42,7 @@ typedef struct teg_stats {
 } teg_stats;
 
 // |out_stats->struct_size| must be set by the caller.  Threads: any.
-TEG_API void teg_device_get_stats(const teg_device* device,
-                                  teg_stats* out_stats);
+TEG_API void teg_device_get_stats(teg_device* device, teg_stats* out_stats);
 TEG_API void teg_session_get_stats(const teg_session* session,
                                    teg_stats* out_stats);
 TEG_API void teg_session_get_lifetime_stats(const teg_session* session,

@@ -324,6 +324,16 @@ teg_result teg_buffer_used_on(teg_buffer* buffer, teg_stream* stream,
 
 // ---- Map -------------------------------------------------------------------
 
+// A checker is told that the CPU now owns the contents.
+static teg_result tell_host_access(const teg_buffer* buffer, teg_error* err) {
+  const teg_device* device = buffer->session->device;
+  if (!device->tables.check) return TEG_OK;
+  teg_span span = {buffer->block.extent->memory, buffer->block.offset,
+                   buffer->size, buffer->number};
+  return device->tables.check->host_access(device->backend, &span, false, true,
+                                           err);
+}
+
 teg_result teg_buffer_map(teg_buffer* buffer, void** out_pointer,
                           teg_error* err) {
   TEG_REQUIRE(buffer && out_pointer, err, "buffer_map: an argument is NULL");
@@ -350,6 +360,7 @@ teg_result teg_buffer_map(teg_buffer* buffer, void** out_pointer,
   teg_result result =
       tegi_device_wait(device, &use, buffer->stream->timeline.id, err);
   tegi_use_clear(host, &use);
+  if (result == TEG_OK) result = tell_host_access(buffer, err);
   if (result != TEG_OK) return result;
   tegi_lock_acquire(&session->lock);
   buffer->block.use.host_holds++;

@@ -175,7 +175,7 @@ tegi_verdict tegi_device_check(teg_device* device, const tegi_use_set* set,
 void tegi_device_prune(teg_device* device, tegi_use_set* set);
 // Blocks until the set is idle; see tegi_source_ops.wait.
 teg_result tegi_device_wait(teg_device* device, const tegi_use_set* set,
-                            tegi_stream_id stream, teg_error* err);
+                            tegi_stream_id asking, teg_error* err);
 
 // ---- core/stream.c
 // As teg_stream_submit, for the ladder and waits: only when |stream| is the

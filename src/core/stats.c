@@ -151,20 +151,19 @@ static void add_sessions(teg_device* device, teg_stats* stats) {
   }
 }
 
-void teg_device_get_stats(const teg_device* device, teg_stats* out_stats) {
+void teg_device_get_stats(teg_device* device, teg_stats* out_stats) {
   if (!device || !out_stats) return;
-  teg_device* d = (teg_device*)(uintptr_t)device;  // for its locks only
   teg_stats stats = {.version = 1};
   stats.peak_live_bytes = tegi_load_relaxed(&device->peak_live_bytes);
   stats.create_count = tegi_load_relaxed(&device->ended_create_count);
   stats.hit_count = tegi_load_relaxed(&device->ended_hit_count);
   stats.failure_count = tegi_load_relaxed(&device->ended_failure_count);
-  add_sessions(d, &stats);
+  add_sessions(device, &stats);
   stats.reserved_bytes = tegi_load_relaxed(&device->reserved_bytes);
   stats.peak_reserved_bytes = tegi_load_relaxed(&device->peak_reserved_bytes);
-  tegi_lock_acquire(&d->lock);
+  tegi_lock_acquire(&device->lock);
   uint64_t free_bytes = device->heaps.free_tiles * device->caps.tile_bytes;
-  tegi_lock_release(&d->lock);
+  tegi_lock_release(&device->lock);
   stats.mapped_bytes =
       stats.reserved_bytes > free_bytes ? stats.reserved_bytes - free_bytes : 0;
   stats.record_bytes = tegi_load_relaxed(&device->host.live_bytes);

@@ -82,7 +82,7 @@ static teg_result create(const tegi_policy_env* env, tegi_policy** out_policy,
   return TEG_OK;
 }
 
-tegi_slack tiled_slack(const tiled_policy* self) {
+tegi_slack tegi_tiled_slack(const tiled_policy* self) {
   uint32_t percent = self->env.options->slack_percent;
   return (tegi_slack){.of_all_percent = percent,
                       .of_run_percent = percent * 2,
@@ -121,7 +121,7 @@ static void steal_remove(tiled_steals* steals, tegi_hole* hole) {
 }
 
 // |hole|'s backed bytes are in link.key, where the bins keep them.
-void tiled_insert(tiled_policy* self, tegi_hole* hole) {
+void tegi_tiled_insert(tiled_policy* self, tegi_hole* hole) {
   tiled_arena* arena = arena_of(self, &hole->block);
   uint64_t backed = hole->block.bin_key;
   if (backed > 0) tegi_bins_insert(arena->backed, &hole->block, backed);
@@ -131,7 +131,7 @@ void tiled_insert(tiled_policy* self, tegi_hole* hole) {
   if (hole->whole_count > 0) steal_append(&self->steals, hole);
 }
 
-void tiled_remove(tiled_policy* self, tegi_hole* hole) {
+void tegi_tiled_remove(tiled_policy* self, tegi_hole* hole) {
   tiled_arena* arena = arena_of(self, &hole->block);
   uint64_t backed = hole->block.bin_key;
   if (backed > 0) tegi_bins_remove(arena->backed, &hole->block);
@@ -142,28 +142,28 @@ void tiled_remove(tiled_policy* self, tegi_hole* hole) {
 }
 
 static void unbin_hole(void* user, tegi_block* hole) {
-  tiled_remove(user, as_hole(hole));
+  tegi_tiled_remove(user, as_hole(hole));
 }
 
 // Tiles touched by [at, at + bytes) that lie wholly inside [offset, offset +
 // size).
 static uint32_t whole_tiles(const tiled_policy* self, uint64_t offset,
                             uint64_t size, uint64_t at, uint64_t bytes) {
-  uint32_t first = tiled_end_slot(self, offset);
-  uint32_t end = tiled_first_slot(self, offset + size);
-  uint32_t touched_first = tiled_first_slot(self, at);
-  uint32_t touched_end = tiled_end_slot(self, at + bytes);
+  uint32_t first = tegi_tiled_end_slot(self, offset);
+  uint32_t end = tegi_tiled_first_slot(self, offset + size);
+  uint32_t touched_first = tegi_tiled_first_slot(self, at);
+  uint32_t touched_end = tegi_tiled_end_slot(self, at + bytes);
   if (touched_first > first) first = touched_first;
   if (touched_end < end) end = touched_end;
   return end > first ? end - first : 0;
 }
 
-void tiled_rescan(tiled_policy* self, tegi_hole* hole) {
+void tegi_tiled_rescan(tiled_policy* self, tegi_hole* hole) {
   tegi_block* block = &hole->block;
   const tegi_tilemap* tiles = &block->chunk->tiles;
   uint64_t end_offset = block->offset + block->size;
-  uint32_t first = tiled_first_slot(self, block->offset);
-  uint32_t end = tiled_end_slot(self, end_offset);
+  uint32_t first = tegi_tiled_first_slot(self, block->offset);
+  uint32_t end = tegi_tiled_end_slot(self, end_offset);
   uint32_t unmapped = tegi_tilemap_next(tiles, first, end, false);
   uint64_t backed_end = (uint64_t)unmapped << self->tile_shift;
   block->bin_key = 0;
@@ -172,8 +172,8 @@ void tiled_rescan(tiled_policy* self, tegi_hole* hole) {
   } else if (backed_end > block->offset) {
     block->bin_key = backed_end - block->offset;
   }
-  uint32_t whole_first = tiled_end_slot(self, block->offset);
-  uint32_t whole_end = tiled_first_slot(self, end_offset);
+  uint32_t whole_first = tegi_tiled_end_slot(self, block->offset);
+  uint32_t whole_end = tegi_tiled_first_slot(self, end_offset);
   hole->whole_count = whole_end > whole_first
                           ? tegi_tilemap_count(tiles, whole_first, whole_end)
                           : 0;
@@ -188,13 +188,13 @@ static tegi_block* cut_backed(tiled_policy* self, tegi_block* hole,
   uint64_t backed = hole->bin_key;
   uint64_t hole_size = hole->size;
   uint32_t whole_count = as_hole(hole)->whole_count;
-  tiled_remove(self, as_hole(hole));
+  tegi_tiled_remove(self, as_hole(hole));
   tegi_block* low;
   tegi_block* high;
   tegi_block* block = tegi_arena_cut(self->env.host, self->env.blocks, hole,
                                      hole->offset, size, &low, &high);
   if (!block) {
-    tiled_insert(self, as_hole(hole));
+    tegi_tiled_insert(self, as_hole(hole));
     return NULL;
   }
   if (high) {
@@ -202,7 +202,7 @@ static tegi_block* cut_backed(tiled_policy* self, tegi_block* hole,
     as_hole(high)->whole_count =
         whole_count -
         whole_tiles(self, block->offset, hole_size, block->offset, size);
-    tiled_insert(self, as_hole(high));
+    tegi_tiled_insert(self, as_hole(high));
   }
   block->chunk->unused_runs = 0;
   return block;
@@ -239,7 +239,7 @@ static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
 static void give(tegi_policy* policy, tegi_block* block) {
   tiled_policy* self = cast(policy);
   if (block->is_partial) {
-    tiled_release_partial(self, block);
+    tegi_tiled_release_partial(self, block);
     return;
   }
   uint64_t offset = block->offset;
@@ -267,15 +267,15 @@ static void give(tegi_policy* policy, tegi_block* block) {
   hole->bin_key = backed;
   as_hole(hole)->whole_count =
       whole_count + whole_tiles(self, hole->offset, hole->size, offset, size);
-  tiled_insert(self, as_hole(hole));
+  tegi_tiled_insert(self, as_hole(hole));
 }
 
-void tiled_release_partial(tiled_policy* self, tegi_block* block) {
+void tegi_tiled_release_partial(tiled_policy* self, tegi_block* block) {
   block->is_partial = false;
   tegi_block* hole = tegi_arena_merge(self->env.host, self->env.blocks, block,
                                       unbin_hole, self);
-  tiled_rescan(self, as_hole(hole));
-  tiled_insert(self, as_hole(hole));
+  tegi_tiled_rescan(self, as_hole(hole));
+  tegi_tiled_insert(self, as_hole(hole));
 }
 
 // ---- Placing where tiles are missing ---------------------------------------
@@ -287,8 +287,8 @@ typedef struct choice {
 
 static uint32_t missing_tiles(const tiled_policy* self, const tegi_block* hole,
                               uint64_t size) {
-  uint32_t first = tiled_first_slot(self, hole->offset);
-  uint32_t end = tiled_end_slot(self, hole->offset + size);
+  uint32_t first = tegi_tiled_first_slot(self, hole->offset);
+  uint32_t end = tegi_tiled_end_slot(self, hole->offset + size);
   return end - first - tegi_tilemap_count(&hole->chunk->tiles, first, end);
 }
 
@@ -341,20 +341,20 @@ static tegi_block* choose_open(tiled_policy* self, tiled_arena* arena,
 // Cuts the low end off any hole; its tiles are to be filled in. Locked.
 static tegi_block* cut_open(tiled_policy* self, tegi_block* hole,
                             uint64_t size) {
-  tiled_remove(self, as_hole(hole));
+  tegi_tiled_remove(self, as_hole(hole));
   tegi_block* low;
   tegi_block* high;
   tegi_block* block = tegi_arena_cut(self->env.host, self->env.blocks, hole,
                                      hole->offset, size, &low, &high);
   if (!block) {
-    tiled_insert(self, as_hole(hole));
+    tegi_tiled_insert(self, as_hole(hole));
     return NULL;
   }
   if (high) {
     // The tile at the border may be missing still: the rest is backed only
     // once it is there, and is scanned again then.
-    tiled_rescan(self, as_hole(high));
-    tiled_insert(self, as_hole(high));
+    tegi_tiled_rescan(self, as_hole(high));
+    tegi_tiled_insert(self, as_hole(high));
   }
   block->chunk->unused_runs = 0;
   block->is_partial = true;
@@ -382,8 +382,8 @@ static tegi_chunk* enter_chunk(tiled_policy* self, tegi_extent* extent,
   chunk->next = self->first_chunk;
   if (chunk->next) chunk->next->prev = chunk;
   self->first_chunk = chunk;
-  tiled_rescan(self, as_hole(hole));
-  tiled_insert(self, as_hole(hole));
+  tegi_tiled_rescan(self, as_hole(hole));
+  tegi_tiled_insert(self, as_hole(hole));
   return chunk;
 }
 
@@ -417,7 +417,7 @@ static teg_result add_chunk(tiled_policy* self, uint64_t size, bool is_small,
 
 static void drop_chunk(tiled_policy* self, tegi_chunk* chunk) {
   for (tegi_block* hole = chunk->first; hole; hole = hole->next) {
-    tiled_remove(self, as_hole(hole));
+    tegi_tiled_remove(self, as_hole(hole));
   }
   tegi_arena_end(self->env.host, self->env.blocks, chunk);
   tegi_tilemap_destroy(self->env.host, &chunk->tiles);
@@ -433,7 +433,7 @@ static void drop_chunk(tiled_policy* self, tegi_chunk* chunk) {
   tegi_slab_give(&self->chunks, chunk);
 }
 
-void tiled_drop_chunks(tiled_policy* self, uint32_t min_unused_runs) {
+void tegi_tiled_drop_chunks(tiled_policy* self, uint32_t min_unused_runs) {
   for (tegi_chunk* chunk = self->first_chunk; chunk;) {
     tegi_chunk* next = chunk->next;
     if (chunk->used_count == 0 && chunk->tiles.mapped_count == 0 &&
@@ -450,19 +450,19 @@ void tiled_drop_chunks(tiled_policy* self, uint32_t min_unused_runs) {
 static teg_result fill_block(tiled_policy* self, tegi_block* block,
                              uint64_t size, tegi_stream_id stream,
                              teg_error* err) {
-  teg_result result =
-      tiled_fill(self, block->chunk, tiled_first_slot(self, block->offset),
-                 tiled_end_slot(self, block->offset + size), size, stream, err);
+  teg_result result = tegi_tiled_fill(
+      self, block->chunk, tegi_tiled_first_slot(self, block->offset),
+      tegi_tiled_end_slot(self, block->offset + size), size, stream, err);
   tegi_lock_acquire(self->env.lock);
   if (result != TEG_OK) {
-    tiled_release_partial(self, block);
+    tegi_tiled_release_partial(self, block);
   } else {
     block->is_partial = size < block->size;
     tegi_block* next = block->next;
     if (next && next->state == TEGI_BLOCK_FREE) {
-      tiled_remove(self, as_hole(next));
-      tiled_rescan(self, as_hole(next));
-      tiled_insert(self, as_hole(next));
+      tegi_tiled_remove(self, as_hole(next));
+      tegi_tiled_rescan(self, as_hole(next));
+      tegi_tiled_insert(self, as_hole(next));
     }
   }
   tegi_lock_release(self->env.lock);
@@ -533,8 +533,9 @@ static teg_result resize(tegi_policy* policy, tegi_block* block, uint64_t size,
                          tegi_stream_id stream, teg_error* err) {
   tiled_policy* self = cast(policy);
   if (!block->is_partial) return TEG_OK;
-  uint32_t end = tiled_end_slot(self, size);
-  teg_result result = tiled_fill(self, block->chunk, 0, end, 0, stream, err);
+  uint32_t end = tegi_tiled_end_slot(self, size);
+  teg_result result =
+      tegi_tiled_fill(self, block->chunk, 0, end, 0, stream, err);
   if (result != TEG_OK) return result;
   uint32_t mapped_end = tegi_tilemap_next(
       &block->chunk->tiles, end, block->chunk->tiles.slot_count, false);
@@ -549,7 +550,7 @@ static teg_result resize(tegi_policy* policy, tegi_block* block, uint64_t size,
   result = source->ops->wait(source, &use, stream, err);
   tegi_use_clear(self->env.host, &use);
   if (result != TEG_OK) return result;
-  return tiled_empty(self, block->chunk, end, mapped_end, err);
+  return tegi_tiled_empty(self, block->chunk, end, mapped_end, err);
 }
 
 // ---- Trim, age, end --------------------------------------------------------
@@ -559,16 +560,16 @@ static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
   tiled_policy* self = cast(policy);
   uint64_t tiles = tegi_div_up(wanted, self->tile_bytes);
   uint32_t count = tiles > UINT32_MAX ? UINT32_MAX : (uint32_t)tiles;
-  uint32_t given = tiled_give_back(self, count, !is_idle_only, stream);
+  uint32_t given = tegi_tiled_give_back(self, count, !is_idle_only, stream);
   tegi_lock_acquire(self->env.lock);
-  tiled_drop_chunks(self, 0);
+  tegi_tiled_drop_chunks(self, 0);
   tegi_lock_release(self->env.lock);
   return (uint64_t)given << self->tile_shift;
 }
 
 static uint32_t lend_tiles(tegi_policy* policy, uint32_t count, bool may_wait,
                            tegi_stream_id stream) {
-  return tiled_give_back(cast(policy), count, may_wait, stream);
+  return tegi_tiled_give_back(cast(policy), count, may_wait, stream);
 }
 
 static void run_end(tegi_policy* policy, tegi_stream_id stream) {
@@ -582,14 +583,14 @@ static void run_end(tegi_policy* policy, tegi_stream_id stream) {
       chunk->unused_runs++;
     }
   }
-  tiled_drop_chunks(self, self->env.options->age_runs);
+  tegi_tiled_drop_chunks(self, self->env.options->age_runs);
   tegi_lock_release(self->env.lock);
 }
 
 static void destroy(tegi_policy* policy) {
   tiled_policy* self = cast(policy);
   // Nothing of the session is pending any more, so every tile can go.
-  (void)tiled_give_back(self, UINT32_MAX, true, 0);
+  (void)tegi_tiled_give_back(self, UINT32_MAX, true, 0);
   tegi_lock_acquire(self->env.lock);
   while (self->first_chunk) drop_chunk(self, self->first_chunk);
   tegi_lock_release(self->env.lock);
@@ -601,7 +602,7 @@ static void destroy(tegi_policy* policy) {
 static teg_result validate_hole(tiled_policy* self, const tegi_block* block,
                                 teg_error* err) {
   tegi_hole copy = *(const tegi_hole*)block;
-  tiled_rescan(self, &copy);
+  tegi_tiled_rescan(self, &copy);
   if (copy.block.bin_key == block->bin_key &&
       copy.whole_count == ((const tegi_hole*)block)->whole_count) {
     return TEG_OK;

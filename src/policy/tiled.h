@@ -39,36 +39,37 @@ typedef struct tiled_policy {
 
 // ---- tiled.c: all locked
 // Counts the backed bytes and the whole tiles of a hole anew, from the map.
-void tiled_rescan(tiled_policy* self, tegi_hole* hole);
-void tiled_insert(tiled_policy* self, tegi_hole* hole);
-void tiled_remove(tiled_policy* self, tegi_hole* hole);
+void tegi_tiled_rescan(tiled_policy* self, tegi_hole* hole);
+void tegi_tiled_insert(tiled_policy* self, tegi_hole* hole);
+void tegi_tiled_remove(tiled_policy* self, tegi_hole* hole);
 // Makes a used block whose tiles are in any state free.
-void tiled_release_partial(tiled_policy* self, tegi_block* block);
+void tegi_tiled_release_partial(tiled_policy* self, tegi_block* block);
 // Retires chunks that hold nothing and are mapped nowhere.
-void tiled_drop_chunks(tiled_policy* self, uint32_t min_unused_runs);
+void tegi_tiled_drop_chunks(tiled_policy* self, uint32_t min_unused_runs);
 // Slots overlapped by [offset, offset + size).
-static inline uint32_t tiled_first_slot(const tiled_policy* self,
-                                        uint64_t offset) {
+static inline uint32_t tegi_tiled_first_slot(const tiled_policy* self,
+                                             uint64_t offset) {
   return (uint32_t)(offset >> self->tile_shift);
 }
-static inline uint32_t tiled_end_slot(const tiled_policy* self, uint64_t end) {
+static inline uint32_t tegi_tiled_end_slot(const tiled_policy* self,
+                                           uint64_t end) {
   return (uint32_t)((end + self->tile_bytes - 1) >> self->tile_shift);
 }
 
 // ---- tiled_fill.c: growth mutex held, not locked
 // Maps tiles under every slot of [first, end) of |chunk| that has none.
 //   pending_bytes  what the caller will count as live when this is done
-teg_result tiled_fill(tiled_policy* self, tegi_chunk* chunk, uint32_t first,
-                      uint32_t end, uint64_t pending_bytes,
-                      tegi_stream_id stream, teg_error* err);
+teg_result tegi_tiled_fill(tiled_policy* self, tegi_chunk* chunk,
+                           uint32_t first, uint32_t end, uint64_t pending_bytes,
+                           tegi_stream_id stream, teg_error* err);
 // Takes tiles away from holes and gives them to the device: at least |count|
 // if there are as many. Returns how many.
-uint32_t tiled_give_back(tiled_policy* self, uint32_t count, bool may_wait,
-                         tegi_stream_id stream);
+uint32_t tegi_tiled_give_back(tiled_policy* self, uint32_t count, bool may_wait,
+                              tegi_stream_id stream);
 // Takes the tiles of the slots [first, end) away; their uses are over.
-teg_result tiled_empty(tiled_policy* self, tegi_chunk* chunk, uint32_t first,
-                       uint32_t end, teg_error* err);
+teg_result tegi_tiled_empty(tiled_policy* self, tegi_chunk* chunk,
+                            uint32_t first, uint32_t end, teg_error* err);
 
-tegi_slack tiled_slack(const tiled_policy* self);
+tegi_slack tegi_tiled_slack(const tiled_policy* self);
 
 #endif  // TEGULA_POLICY_TILED_H

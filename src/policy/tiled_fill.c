@@ -70,10 +70,11 @@ static uint32_t pick_tiles(gathering* g, tegi_hole* hole, tegi_tile* out) {
   tiled_policy* self = g->self;
   tegi_tilemap* map = &hole->block.chunk->tiles;
   uint32_t wanted = g->wanted - g->count;
-  uint32_t first = tiled_end_slot(self, hole->block.offset);
-  uint32_t slot = tiled_first_slot(self, hole->block.offset + hole->block.size);
+  uint32_t first = tegi_tiled_end_slot(self, hole->block.offset);
+  uint32_t slot =
+      tegi_tiled_first_slot(self, hole->block.offset + hole->block.size);
   uint32_t picked = 0;
-  tiled_remove(self, hole);
+  tegi_tiled_remove(self, hole);
   while (slot > first && picked < wanted) {
     slot--;
     if (!tegi_tilemap_is_mapped(map, slot)) continue;
@@ -81,8 +82,8 @@ static uint32_t pick_tiles(gathering* g, tegi_hole* hole, tegi_tile* out) {
     g->slots[picked++] = slot;
     tegi_tilemap_clear(map, slot);
   }
-  tiled_rescan(self, hole);
-  tiled_insert(self, hole);
+  tegi_tiled_rescan(self, hole);
+  tegi_tiled_insert(self, hole);
   return picked;
 }
 
@@ -107,9 +108,9 @@ static void put_back(tiled_policy* self, tegi_chunk* chunk,
   }
   for (tegi_block* hole = chunk->first; hole; hole = hole->next) {
     if (hole->state != TEGI_BLOCK_FREE) continue;
-    tiled_remove(self, (tegi_hole*)hole);
-    tiled_rescan(self, (tegi_hole*)hole);
-    tiled_insert(self, (tegi_hole*)hole);
+    tegi_tiled_remove(self, (tegi_hole*)hole);
+    tegi_tiled_rescan(self, (tegi_hole*)hole);
+    tegi_tiled_insert(self, (tegi_hole*)hole);
   }
 }
 
@@ -181,7 +182,7 @@ static void take_free(gathering* g) {
 // Grows as far as the slack allows. That it cannot is no failure yet.
 static void grow_within_slack(gathering* g) {
   tegi_source* source = g->self->env.source;
-  tegi_slack slack = tiled_slack(g->self);
+  tegi_slack slack = tegi_tiled_slack(g->self);
   slack.pending_bytes = g->pending_bytes;
   uint64_t room = source->ops->headroom(source, &slack) >> g->self->tile_shift;
   if (room == 0) return;
@@ -263,9 +264,9 @@ static teg_result map_gathered(gathering* g, tegi_chunk* chunk, uint32_t first,
   return TEG_OK;
 }
 
-teg_result tiled_fill(tiled_policy* self, tegi_chunk* chunk, uint32_t first,
-                      uint32_t end, uint64_t pending_bytes,
-                      tegi_stream_id stream, teg_error* err) {
+teg_result tegi_tiled_fill(tiled_policy* self, tegi_chunk* chunk,
+                           uint32_t first, uint32_t end, uint64_t pending_bytes,
+                           tegi_stream_id stream, teg_error* err) {
   tegi_lock_acquire(self->env.lock);
   bool has_map = tegi_tilemap_reserve(self->env.host, &chunk->tiles, end);
   uint32_t wanted = end - first - tegi_tilemap_count(&chunk->tiles, first, end);
@@ -291,8 +292,8 @@ teg_result tiled_fill(tiled_policy* self, tegi_chunk* chunk, uint32_t first,
 
 enum { GIVE_AT_A_TIME = 1024 };
 
-uint32_t tiled_give_back(tiled_policy* self, uint32_t count, bool may_wait,
-                         tegi_stream_id stream) {
+uint32_t tegi_tiled_give_back(tiled_policy* self, uint32_t count, bool may_wait,
+                              tegi_stream_id stream) {
   uint32_t given = 0;
   while (given < count) {
     uint32_t left = count - given;
@@ -308,8 +309,8 @@ uint32_t tiled_give_back(tiled_policy* self, uint32_t count, bool may_wait,
   return given;
 }
 
-teg_result tiled_empty(tiled_policy* self, tegi_chunk* chunk, uint32_t first,
-                       uint32_t end, teg_error* err) {
+teg_result tegi_tiled_empty(tiled_policy* self, tegi_chunk* chunk,
+                            uint32_t first, uint32_t end, teg_error* err) {
   uint32_t count = tegi_tilemap_count(&chunk->tiles, first, end);
   gathering g;
   if (!begin_gathering(&g, self, count, 0)) {

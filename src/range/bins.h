@@ -45,10 +45,10 @@ static inline uint32_t tegi_bin_of(uint64_t size) {
 }
 
 static inline tegi_bin_link* tegi_bins_link(const tegi_bins* bins,
-                                            const tegi_block* block) {
+                                            tegi_block* block) {
   uint32_t offset = bins->link_offset ? bins->link_offset
                                       : (uint32_t)offsetof(tegi_block, link);
-  return (tegi_bin_link*)(uintptr_t)((const char*)block + offset);
+  return (tegi_bin_link*)(void*)((char*)block + offset);
 }
 
 // Enters |block| under |key|: its size, or whatever the table goes by.
