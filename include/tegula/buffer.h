@@ -51,7 +51,7 @@ typedef struct teg_buffer_params {
   uint32_t tag;        // from teg_session_tag(); 0 = untagged
   uint64_t size;       // bytes, 1 .. 2^62
   uint64_t max_size;   // STATE only: may be resized up to this; 0 = fixed
-  teg_stream* stream;  // home stream; NULL = the session's first stream
+  teg_stream* stream;  // home stream, the session's own; NULL = its first
 } teg_buffer_params;
 
 #define TEG_BUFFER_PARAMS_INIT                                             \
@@ -89,14 +89,14 @@ TEG_API TEG_NODISCARD teg_result teg_buffer_used_on(teg_buffer* buffer,
                                                     teg_error* err);
 
 // A pointer through which the CPU may read and write the buffer's bytes. The
-// buffer has a host hold from here to the unmap: nobody else gets the bytes,
-// even when the buffer is destroyed meanwhile.
+// buffer has a host hold from here to the unmap, or to its destruction, which
+// ends all its maps; maps count.
 // Waits until the device is done with the bytes.
 // Returns TEG_UNSUPPORTED where memory cannot be mapped, or as a wait does.
 TEG_API TEG_NODISCARD teg_result teg_buffer_map(teg_buffer* buffer,
                                                 void** out_pointer,
                                                 teg_error* err);
-// Ends one map. Must precede teg_buffer_destroy().
+// Ends one map.
 TEG_API void teg_buffer_unmap(teg_buffer* buffer);
 
 typedef struct teg_buffer_info {

@@ -21,8 +21,9 @@ extern "C" {
 TEG_API TEG_NODISCARD teg_result teg_stream_create(teg_session* session,
                                                    teg_stream** out_stream,
                                                    teg_error* err);
-// Waits for submitted work; recorded commands are dropped. NULL is fine.
-// The session's own first stream is not destroyed this way.
+// Waits for submitted work; recorded commands are dropped. Buffers that are at
+// home on it move to the session's first stream. NULL is fine. The first
+// stream itself is not destroyed this way.
 TEG_API void teg_stream_destroy(teg_stream* stream);
 
 // Serials: of the batch being recorded, of the last one submitted and of the

@@ -38,9 +38,8 @@ static teg_result check_params(const teg_session* session,
               "buffer_create: max_size %" PRIu64
               " needs the lifetime STATE and at least size bytes",
               params->max_size);
-  TEG_REQUIRE(
-      !params->stream || params->stream->session->device == session->device,
-      err, "buffer_create: the stream is on another device");
+  TEG_REQUIRE(!params->stream || params->stream->session == session, err,
+              "buffer_create: the home stream is another session's");
   return TEG_OK;
 }
 
@@ -218,6 +217,7 @@ void teg_buffer_destroy(teg_buffer* buffer) {
   if ((buffer->flags & TEG_BUFFER_FOREIGN) || buffer->foreign) {
     stamp_foreign(buffer);
   }
+  buffer->block.use.host_holds = 0;
   uint64_t granted = buffer->block.size;
   tegi_counters_remove(&session->totals, buffer->size, granted);
   tegi_counters_remove(&session->lifetimes[buffer->lifetime], buffer->size,

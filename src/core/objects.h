@@ -124,6 +124,7 @@ struct teg_session {
   bool has_submit_hooks;
   tegi_extent* retired_head;  // in the order they were retired
   tegi_extent** retired_tail;
+  tegi_atomic_u64 retired_count;  // read without the lock
   uint64_t session_budget;
   tegi_counters totals;
   tegi_counters lifetimes[TEG_LIFETIME_COUNT];

@@ -135,6 +135,7 @@ static void free_session(teg_session* session) {
     session->slots[i]->ops->destroy(session->slots[i]);
   }
   tegi_session_collect(session);
+  session->first_stream = NULL;
   while (session->streams) teg_stream_destroy(session->streams);
   tegi_session_collect(session);
   tegi_slab_destroy(&session->blocks);
@@ -227,7 +228,6 @@ static void end_buffer(void* user, void* record) {
                 "session \"%s\": buffer %" PRIu64 " of %" PRIu64
                 " bytes was still alive at its end (tag \"%s\")",
                 session->name, buffer->number, buffer->size, tag ? tag : "");
-  buffer->block.use.host_holds = 0;
   teg_buffer_destroy(buffer);
 }
 
@@ -318,11 +318,9 @@ teg_result teg_session_run_end(teg_session* session, teg_error* err) {
   tegi_mutex_unlock(&session->growth);
   atomic_store(&session->is_running, 0);
   tegi_fetch_add_relaxed(&device->run_clock, 1);
-  if (session->retired_head) tegi_session_collect(session);
-  if (device->heaps.whole_count) {
-    uint64_t sessions = tegi_load_relaxed(&device->session_count);
-    (void)tegi_device_trim_heaps(device, session->options.age * sessions);
-  }
+  tegi_session_collect(session);
+  uint64_t sessions = tegi_load_relaxed(&device->session_count);
+  (void)tegi_device_trim_heaps(device, session->options.age * sessions);
   return TEG_OK;
 }
 

@@ -185,10 +185,12 @@ static void retire(tegi_source* source, tegi_extent* extent,
   extent->next = NULL;
   *session->retired_tail = extent;
   session->retired_tail = &extent->next;
+  tegi_counter_add(&session->retired_count, 1);
 }
 
 void tegi_session_collect(teg_session* session) {
   enum { MOST_BUSY_LOOKS = 64 };
+  if (tegi_load_relaxed(&session->retired_count) == 0) return;
   teg_device* device = session->device;
   tegi_extent* idle = NULL;
   tegi_lock_acquire(&session->lock);
@@ -205,6 +207,7 @@ void tegi_session_collect(teg_session* session) {
     if (!extent->next) session->retired_tail = at;
     extent->next = idle;
     idle = extent;
+    tegi_counter_sub(&session->retired_count, 1);
   }
   tegi_lock_release(&session->lock);
   while (idle) {

@@ -144,11 +144,11 @@ static void add_sessions(teg_device* device, teg_stats* stats) {
     only_peak = one.peak_live_bytes;
     count++;
   }
-  tegi_mutex_unlock(&device->registry);
   // With one session its own peak is exact; the device's is, to PUBLISH_BYTES.
   if (count == 1 && device->next_session_number == 1) {
     stats->peak_live_bytes = only_peak;
   }
+  tegi_mutex_unlock(&device->registry);
 }
 
 void teg_device_get_stats(teg_device* device, teg_stats* out_stats) {

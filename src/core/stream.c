@@ -60,10 +60,23 @@ static void unlink_stream(teg_stream* stream) {
   tegi_mutex_unlock(&device->registry);
 }
 
+// Buffers of a stream that goes are at home on the session's first one.
+static void rehome(void* user, void* record) {
+  const teg_stream* gone = user;
+  teg_buffer* buffer = record;
+  if (buffer->block.state == TEGI_BLOCK_USED && buffer->stream == gone) {
+    buffer->stream = gone->session->first_stream;
+  }
+}
+
 void teg_stream_destroy(teg_stream* stream) {
-  if (!stream) return;
-  teg_device* device = stream->session->device;
+  if (!stream || stream == stream->session->first_stream) return;
+  teg_session* session = stream->session;
+  teg_device* device = session->device;
   unlink_stream(stream);
+  tegi_lock_acquire(&session->lock);
+  tegi_slab_each(&session->blocks, rehome, stream);
+  tegi_lock_release(&session->lock);
   uint64_t submitted = tegi_load_acquire(&stream->timeline.submitted);
   teg_error ignored;
   (void)device->tables.queue->wait(stream->queue, submitted, &ignored);
@@ -240,7 +253,7 @@ static void after_submit(teg_session* session) {
     }
     tegi_lock_release(&session->lock);
   }
-  if (session->retired_head) tegi_session_collect(session);
+  tegi_session_collect(session);
 }
 
 teg_result teg_stream_submit(teg_stream* stream, uint64_t* out_serial,
@@ -293,7 +306,7 @@ teg_result teg_stream_wait(teg_stream* stream, uint64_t serial,
   const teg_queue_ops* queue = stream->session->device->tables.queue;
   teg_result result = queue->wait(stream->queue, serial, err);
   tegi_stream_poll(stream);
-  if (stream->session->retired_head) tegi_session_collect(stream->session);
+  tegi_session_collect(stream->session);
   return result;
 }
 

@@ -328,7 +328,10 @@ static teg_result grow(tegi_policy* policy, const tegi_request* request,
   planned_policy* self = cast(policy);
   const tegi_policy_env* env = env_of(self);
   tegi_policy* tiled = &self->tiled->base;
-  if (self->is_following && !self->slab) {
+  tegi_lock_acquire(env->lock);
+  bool is_opening = self->is_following && !self->slab;
+  tegi_lock_release(env->lock);
+  if (is_opening) {
     open_slab(self, request->stream);
     tegi_lock_acquire(env->lock);
     *out_block = take(policy, request);
