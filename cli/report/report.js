@@ -468,7 +468,7 @@
         context.fillText(`${fixed(digits)(value / unit[0])} ${unit[1]}`, left - 8, y);
       }
       const [begin, end] = this.view;
-      const stride = niceStep(end - begin, Math.max(2, width / 110));
+      const stride = niceStep(end - begin, Math.max(2, width / 85));
       context.textBaseline = "top";
       context.textAlign = "center";
       for (let t = Math.ceil(begin / stride) * stride; t <= end; t += stride) {
@@ -530,27 +530,38 @@
       this.tip.hidden = this.hover === null || series.length === 0;
       if (this.tip.hidden) return;
       const t = this.timeAt(this.hover);
-      const lines = series
-        .filter(([row]) => t <= row.line.t[row.line.t.length - 1])
-        .map(([row, kind]) => ({ row, kind, value: valueAt(row.line, kind, t) }));
-      const live = lines.filter((line) => line.kind === "live");
-      const rest = lines.filter((line) => line.kind !== "live")
-        .sort((a, b) => b.value - a.value);
-      const body = [...rest, ...live].map(({ row, kind, value }) => {
-        const mark = dot(kind === "live" ? this.colour("--live") : row.colour);
-        const name = kind === "live" ? "live"
-          : kind === "mapped" ? `${title(row)}, mapped` : title(row);
-        return make("tr", {}, make("td", {}, mark, name),
-                    make("td", {}, bytes(value)));
-      });
       const step = (this.view[1] - this.view[0]) / 500;
-      this.tip.replaceChildren(make("div", { class: "soft" }, seconds(t, step)),
-                               make("table", {}, make("tbody", {}, ...body)));
-      const isLeft = this.hover > this.canvas.clientWidth / 2;
+      this.tip.replaceChildren(this.tipTable(series, t, seconds(t, step)));
       const gap = 14;
-      this.tip.style.left = isLeft ? "auto" : `${this.hover + gap}px`;
-      this.tip.style.right =
-        isLeft ? `${this.canvas.clientWidth - this.hover + gap}px` : "auto";
+      const room = this.canvas.clientWidth - this.tip.offsetWidth;
+      const isLeft = this.hover > this.canvas.clientWidth / 2;
+      const wanted = isLeft ? this.hover - gap - this.tip.offsetWidth
+                            : this.hover + gap;
+      this.tip.style.left = `${Math.max(0, Math.min(room, wanted))}px`;
+    }
+
+    // A row a policy, the most reserved first, then what is live.
+    tipTable(series, t, moment) {
+      const kinds = ["reserved", "mapped"].filter((kind) => this.kinds[kind]);
+      const alive = series.filter(([row]) => t <= row.line.t[row.line.t.length - 1]);
+      const rows = [...new Set(alive.filter(([, kind]) => kind !== "live")
+                                    .map(([row]) => row))];
+      rows.sort((a, b) => valueAt(b.line, kinds[0], t) - valueAt(a.line, kinds[0], t));
+      const line = (mark, name, values) =>
+        make("tr", {}, make("td", {}, dot(mark), name),
+             ...values.map((value) => make("td", {}, bytes(value))));
+      const body = rows.map((row) =>
+        line(row.colour, title(row),
+             kinds.map((kind) => valueAt(row.line, kind, t))));
+      const live = alive.find(([, kind]) => kind === "live");
+      if (live) {
+        body.push(line(this.colour("--live"), "live",
+                       [valueAt(live[0].line, "live", t)]));
+      }
+      const heads = kinds.length > 1 ? kinds : [];
+      return make("table", {}, make("tbody", {},
+        make("tr", { class: "soft" }, make("td", {}, moment),
+             ...heads.map((kind) => make("td", {}, kind))), ...body));
     }
   }
 

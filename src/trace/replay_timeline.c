@@ -6,6 +6,7 @@
 // middle.
 #include <string.h>
 
+#include "base/checked.h"
 #include "trace/replay_parts.h"
 
 // Each stretch of time keeps the lowest and highest of each kind of bytes.
@@ -22,8 +23,6 @@ void tegi_replay_timeline_deinit(tegi_replay_timeline* timeline) {
   *timeline = (tegi_replay_timeline){0};
 }
 
-static uint64_t max_u64(uint64_t a, uint64_t b) { return a > b ? a : b; }
-
 static void append(tegi_replay_timeline* timeline, teg_replay_sample sample) {
   if (timeline->sample_count > 0) {
     const teg_replay_sample* last =
@@ -36,22 +35,25 @@ static void append(tegi_replay_timeline* timeline, teg_replay_sample sample) {
   timeline->samples[timeline->sample_count++] = sample;
 }
 
-// The peaks since |last|, if they are above both |last| and |next|.
+// The peaks since |last|, if they are above both |last| and |next|. There is no
+// peak of what was mapped: it was as much as is known, and as was live.
 static bool find_peak_between(const teg_replay_sample* last,
                               const teg_replay_sample* next,
                               const teg_stats* stats,
                               teg_replay_sample* out_peak) {
-  uint64_t live = max_u64(last->live_bytes, next->live_bytes);
-  uint64_t reserved = max_u64(last->reserved_bytes, next->reserved_bytes);
+  uint64_t live = tegi_max_u64(last->live_bytes, next->live_bytes);
+  uint64_t reserved = tegi_max_u64(last->reserved_bytes, next->reserved_bytes);
   if (stats->peak_live_bytes <= live &&
       stats->peak_reserved_bytes <= reserved) {
     return false;
   }
   *out_peak = (teg_replay_sample){
       .time_ns = last->time_ns + (next->time_ns - last->time_ns) / 2,
-      .live_bytes = max_u64(live, stats->peak_live_bytes),
-      .mapped_bytes = max_u64(last->mapped_bytes, next->mapped_bytes),
-      .reserved_bytes = max_u64(reserved, stats->peak_reserved_bytes)};
+      .live_bytes = tegi_max_u64(live, stats->peak_live_bytes),
+      .reserved_bytes = tegi_max_u64(reserved, stats->peak_reserved_bytes)};
+  uint64_t mapped = tegi_max_u64(last->mapped_bytes, next->mapped_bytes);
+  out_peak->mapped_bytes = tegi_min_u64(
+      tegi_max_u64(mapped, out_peak->live_bytes), out_peak->reserved_bytes);
   return true;
 }
 
@@ -74,11 +76,11 @@ bool tegi_replay_timeline_add(tegi_replay_timeline* timeline, uint64_t time_ns,
   }
   append(timeline, next);
   timeline->peak_live_bytes =
-      max_u64(timeline->peak_live_bytes, stats->peak_live_bytes);
+      tegi_max_u64(timeline->peak_live_bytes, stats->peak_live_bytes);
   timeline->peak_reserved_bytes =
-      max_u64(timeline->peak_reserved_bytes, stats->peak_reserved_bytes);
+      tegi_max_u64(timeline->peak_reserved_bytes, stats->peak_reserved_bytes);
   timeline->peak_record_bytes =
-      max_u64(timeline->peak_record_bytes, stats->record_bytes);
+      tegi_max_u64(timeline->peak_record_bytes, stats->record_bytes);
   return true;
 }
 
