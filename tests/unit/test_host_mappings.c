@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/common/kernel_mappings.h"
 #include "backend/host/host_backend.h"
 #include "backend/host/host_os.h"
 #include "support/device_fixture.h"
@@ -142,8 +143,7 @@ static void process_limit_holds_over_two_devices(void** state) {
   device_fixture_open(&a, &small_tiles, NULL);
   device_fixture_open(&b, &small_tiles, NULL);
   const uint64_t limit = a.caps.max_mapping_count;
-  assert_true(limit + TEGI_HOSTDEV_MAPPING_RESERVE <
-              tegi_hostdev_os_mapping_limit());
+  assert_true(limit + TEGI_MAPPINGS_RESERVE < tegi_mappings_kernel_limit());
   const uint64_t tile = a.caps.tile_bytes;
   const uint32_t tiles = (uint32_t)limit + 64;
   device_fixture* both[2] = {&a, &b};
@@ -165,8 +165,8 @@ static void process_limit_holds_over_two_devices(void** state) {
   uint64_t sum = info_of(&a).mapping_count + info_of(&b).mapping_count;
   assert_true(sum <= limit && sum + 2 >= limit);
   // The reserve is still there for everybody else.
-  assert_true(tegi_hostdev_os_mapping_count() + TEGI_HOSTDEV_MAPPING_RESERVE <=
-              tegi_hostdev_os_mapping_limit() + 64);
+  assert_true(tegi_mappings_kernel_count() + TEGI_MAPPINGS_RESERVE <=
+              tegi_mappings_kernel_limit() + 64);
   for (uint32_t i = 0; i < mapped; i++) {
     int d = (int)(i % 2);
     teg_tile_run run = {NULL, 0, i, 1};

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "backend/common/kernel_mappings.h"
 #include "backend/host/host_os.h"
 #include "support/device_fixture.h"
 #include "tegula/host.h"
@@ -104,13 +105,13 @@ static void many_buffers_need_few_mappings(void** state) {
   device_fixture_open(&fx, &config, NULL);
   enum { COUNT = 20000 };
   static teg_memory* buffers[COUNT];
-  uint64_t before = tegi_hostdev_os_mapping_count();
+  uint64_t before = tegi_mappings_kernel_count();
   for (size_t i = 0; i < COUNT; i++) {
     buffers[i] = fixture_buffer(&fx, 64 << 10);
     fixture_bytes(&fx, buffers[i])[i % 65536] = (uint8_t)i;
   }
   assert_int_equal(info_of(&fx).large_buffer_bytes, COUNT * 65536);
-  assert_true(tegi_hostdev_os_mapping_count() < before + 50);
+  assert_true(tegi_mappings_kernel_count() < before + 50);
   for (size_t i = 0; i < COUNT; i++) {
     assert_int_equal(fixture_bytes(&fx, buffers[i])[i % 65536], (uint8_t)i);
     fixture_destroy(&fx, buffers[i]);

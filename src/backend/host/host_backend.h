@@ -18,6 +18,8 @@
 #ifndef TEGULA_BACKEND_HOST_BACKEND_H
 #define TEGULA_BACKEND_HOST_BACKEND_H
 
+#include "backend/common/kernel_mappings.h"
+#include "backend/common/tile_slots.h"
 #include "backend/host/host_space.h"
 #include "base/atomic.h"
 #include "base/memory.h"
@@ -30,8 +32,6 @@
 #define TEGI_HOSTDEV_SMALL_BYTES (UINT64_C(32) << 10)
 #define TEGI_HOSTDEV_DEFAULT_TILE_BYTES (UINT64_C(2) << 20)
 #define TEGI_HOSTDEV_MAX_TILE_BYTES (UINT64_C(64) << 20)
-// Kernel mappings left to the rest of the process.
-#define TEGI_HOSTDEV_MAPPING_RESERVE UINT64_C(2048)
 
 typedef struct tegi_hostdev tegi_hostdev;
 typedef struct tegi_hostdev_batch tegi_hostdev_batch;
@@ -52,10 +52,10 @@ typedef struct tegi_hostdev_memory {
   // Buffer: its address. Heap: its offset in the file. In units of the space.
   uint64_t space_start;
   uint64_t space_size;
-  // Range: file tile number + 1 under each tile of addresses; 0 = none.
-  uint32_t* slots;
-  uint32_t slot_count;
-  uint32_t mapping_count;  // kernel mappings between its ends
+  uint32_t tile_count;     // heap
+  uint32_t first_slot;     // heap: its first file tile's number + 1
+  tegi_slots slots;        // range: file tile number + 1; 0 = none
+  uint32_t mapping_count;  // range: kernel mappings between its ends
 } tegi_hostdev_memory;
 
 // A stretch of the heap file, or of buffer addresses, that is mapped whole.
@@ -104,10 +104,8 @@ struct tegi_hostdev {
   tegi_hostdev_area buffers;
   uint64_t file_bytes;
 
-  uint64_t mapping_limit;          // of this device
-  uint64_t process_mapping_limit;  // of all host devices together, at open
-  tegi_atomic_u64 mapping_count;   // over all ranges
-  tegi_atomic_u64 object_count;    // memories and streams alive
+  tegi_mappings mappings;        // over all ranges
+  tegi_atomic_u64 object_count;  // memories and streams alive
 
   tegi_mutex queue_lock;
   tegi_cond work_arrived;   // the worker waits for it
@@ -144,8 +142,6 @@ void tegi_hostdev_memory_destroy(teg_backend_device* base, teg_memory* memory);
 
 // ---- host_remap.c: address ranges.
 extern const teg_remap_ops tegi_hostdev_remap_ops;
-// Sets the limits from what the process has mapped now.
-void tegi_hostdev_remap_init(tegi_hostdev* device, uint64_t wanted_limit);
 
 // ---- host_queue.c: streams and the worker.
 extern const teg_queue_ops tegi_hostdev_queue_ops;

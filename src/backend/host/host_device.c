@@ -88,7 +88,7 @@ static void query_caps(teg_backend_device* base, teg_backend_caps* out_caps) {
       .max_allocation_bytes = max_allocation_bytes(device),
       .max_binding_bytes = TEGI_MAX_BYTES,
       .tile_bytes = device->tile_bytes,
-      .max_mapping_count = device->mapping_limit,
+      .max_mapping_count = device->mappings.limit,
       .total_bytes = device->total_bytes,
       .remap = device->has_remap ? TEG_REMAP_AT_ONCE : TEG_REMAP_NONE,
   };
@@ -157,7 +157,7 @@ static teg_result init_device(tegi_hostdev* device,
     tegi_mutex_destroy(&device->memory_lock);
     return tegi_error_set(err, result, "host: cannot make the queue");
   }
-  tegi_hostdev_remap_init(device, params->max_mapping_count);
+  tegi_mappings_init(&device->mappings, "host", params->max_mapping_count);
   result = tegi_hostdev_memory_init(device, err);
   if (result != TEG_OK) {
     tegi_hostdev_queue_deinit(device);
@@ -236,8 +236,8 @@ teg_result teg_host_get_info(teg_backend_device* base,
       .heap_bytes = device->heaps.used_bytes,
       .heap_file_bytes = device->file_bytes,
       .large_buffer_bytes = device->buffers.used_bytes,
-      .mapping_count = tegi_load_relaxed(&device->mapping_count),
-      .mapping_limit = device->mapping_limit,
+      .mapping_count = tegi_load_relaxed(&device->mappings.count),
+      .mapping_limit = device->mappings.limit,
       .object_count = tegi_load_relaxed(&device->object_count),
   };
   tegi_mutex_unlock(&device->memory_lock);

@@ -224,6 +224,8 @@ static teg_result heap_take(tegi_hostdev* device, tegi_hostdev_memory* heap,
     device->file_bytes = end;
   }
   heap->pointer = area_pointer(&device->heaps, heap->space_start);
+  heap->tile_count = (uint32_t)(heap->size / device->tile_bytes);
+  heap->first_slot = (uint32_t)(heap->space_start / device->tile_bytes) + 1;
   return TEG_OK;
 }
 

@@ -131,31 +131,3 @@ uint64_t tegi_hostdev_os_available_bytes(void) {
   if (sysinfo(&info) != 0) return UINT64_MAX;
   return (uint64_t)info.freeram * info.mem_unit;
 }
-
-uint64_t tegi_hostdev_os_mapping_limit(void) {
-  unsigned long long limit = 65530;
-  FILE* file = fopen("/proc/sys/vm/max_map_count", "re");
-  if (file) {
-    if (fscanf(file, "%llu", &limit) != 1) limit = 65530;
-    fclose(file);
-  }
-  return limit;
-}
-
-uint64_t tegi_hostdev_os_mapping_count(void) {
-  char block[4096];
-  uint64_t count = 0;
-  int file = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-  if (file < 0) return 0;
-  ssize_t got;
-  while ((got = read(file, block, sizeof block)) > 0) {
-    const char* at = block;
-    const char* end = block + got;
-    while ((at = memchr(at, '\n', (size_t)(end - at))) != NULL) {
-      count++;
-      at++;
-    }
-  }
-  close(file);
-  return count;
-}

@@ -31,9 +31,6 @@ uint64_t tegi_hostdev_os_page_bytes(void);
 uint64_t tegi_hostdev_os_total_bytes(void);
 // Bytes that can be touched before the machine swaps; UINT64_MAX = not known.
 uint64_t tegi_hostdev_os_available_bytes(void);
-// The kernel's limit on mappings of a process, and how many it has.
-uint64_t tegi_hostdev_os_mapping_limit(void);
-uint64_t tegi_hostdev_os_mapping_count(void);
 
 // Tests: the |k|-th of the failing calls above from now on, 1 is the next
 // one, fails with ENOMEM, and those after it work again, or fail as well if
