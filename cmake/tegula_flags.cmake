@@ -29,6 +29,20 @@ set(tegula_dependencies
     m
     ${CMAKE_DL_LIBS})
 
+# Vulkan's headers are all that its backend needs at build time: the loader is
+# opened at run time.
+option(TEGULA_VULKAN "Build the Vulkan backend where its headers are" ON)
+set(TEGULA_HAS_VULKAN OFF)
+if(TEGULA_VULKAN)
+  find_path(TEGULA_VULKAN_INCLUDE vulkan/vulkan_core.h)
+  if(TEGULA_VULKAN_INCLUDE)
+    set(TEGULA_HAS_VULKAN ON)
+  else()
+    message(STATUS "No Vulkan backend: vulkan/vulkan_core.h is not installed "
+                   "(Debian: libvulkan-dev)")
+  endif()
+endif()
+
 add_library(tegula_flags INTERFACE)
 target_link_libraries(tegula_flags INTERFACE ${tegula_dependencies})
 # Empty on purpose: a file's own "#define _GNU_SOURCE" then says the same.

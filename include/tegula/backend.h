@@ -63,7 +63,40 @@ typedef struct teg_backend_caps {
   uint64_t max_mapping_count;     // runs of tiles mapped at once; 0 = no limit
   uint64_t total_bytes;           // of device memory; 0 = not known
   teg_remap_kind remap;
+  uint64_t max_range_bytes;  // largest address range; 0 = no limit
 } teg_backend_caps;
+
+// What a device is, for people. Filled in without keeping the device open.
+typedef enum teg_device_type {
+  TEG_DEVICE_OTHER = 0,
+  TEG_DEVICE_HOST = 1,  // ordinary memory plays the device
+  TEG_DEVICE_DISCRETE = 2,
+  TEG_DEVICE_INTEGRATED = 3,
+  TEG_DEVICE_VIRTUAL = 4,
+  TEG_DEVICE_CPU = 5,  // a GPU's driver that runs on the CPU
+} teg_device_type;
+
+typedef struct teg_device_heap {
+  uint64_t bytes;
+  uint64_t available_bytes;  // UINT64_MAX = not known
+  bool is_device_local;
+  bool is_mappable;  // the CPU reaches memory of it
+} teg_device_heap;
+
+enum { TEG_DEVICE_MOST_HEAPS = 16 };
+
+typedef struct teg_device_description {
+  uint32_t struct_size;
+  teg_device_type type;
+  char name[256];
+  char driver[256];
+  uint32_t heap_count;
+  teg_device_heap heaps[TEG_DEVICE_MOST_HEAPS];
+  uint64_t tile_bytes;  // by default; 0 = none
+  teg_remap_kind remap;
+  uint64_t mappable_bytes;  // of device memory that buffers are made in
+  uint64_t max_binding_bytes;
+} teg_device_description;
 
 // A run of |tile_count| neighbouring tiles of |heap|, mapped to neighbouring
 // tiles of a range. Index units: tiles.
@@ -157,7 +190,8 @@ typedef struct teg_map_ops {
   uint32_t abi_version;
   uint32_t struct_size;
   // The pointer to byte 0 of |memory|, valid until it is destroyed. In an
-  // address range only bytes with tiles under them may be touched.
+  // address range only bytes with tiles under them may be touched. NULL for
+  // memory that has none, as the ranges of Vulkan.
   void* (*host_pointer)(teg_backend_device* device, teg_memory* memory);
 } teg_map_ops;
 
@@ -186,6 +220,7 @@ typedef struct teg_queue_ops {
                             uint32_t pattern, teg_error* err);
   teg_result (*record_copy)(teg_queue_stream* stream, const teg_span* target,
                             const teg_span* source, teg_error* err);
+  // NULL where commands cannot be C functions.
   teg_result (*record_call)(teg_queue_stream* stream, teg_host_kernel kernel,
                             void* user, const teg_binding* bindings,
                             uint32_t binding_count, teg_error* err);
@@ -230,6 +265,11 @@ typedef struct teg_backend_ops {
   teg_result (*probe)(uint32_t* out_device_count, teg_error* err);
   teg_result (*open)(const teg_backend_open_params* params,
                      teg_backend_device** out_device, teg_error* err);
+  // Describes device |device_index|. NULL where there is nothing to say.
+  // Returns TEG_INVALID (no such device), TEG_UNAVAILABLE.
+  teg_result (*describe)(uint32_t device_index,
+                         teg_device_description* out_description,
+                         teg_error* err);
 } teg_backend_ops;
 
 #ifdef __cplusplus

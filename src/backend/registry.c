@@ -5,9 +5,15 @@
 
 #include "backend/host/host_register.h"
 #include "backend/null/null_register.h"
+#ifdef TEGI_HAS_VULKAN
+#include "backend/vulkan/vulkan_register.h"
+#endif
 
 const teg_backend_ops* const tegi_backends[] = {
     &tegi_hostdev_backend,
     &tegi_nulldev_backend,
+#ifdef TEGI_HAS_VULKAN
+    &tegi_vk_backend,
+#endif
     NULL,
 };

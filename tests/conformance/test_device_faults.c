@@ -39,8 +39,12 @@ static teg_memory* map_tiles(device_fixture* fx, teg_memory* heap,
   const teg_tile_run runs[2] = {{heap, 2, 0, 2}, {heap, 0, 3, 1}};
   WITH_RETRY(fx, failure_count,
              remap->map(fx->device, range, runs, 2, &fx->err));
-  memset(fixture_bytes(fx, range), 4, 16);
-  assert_true(fixture_all_bytes(fixture_bytes(fx, heap) + 2 * tile, 16, 4));
+  // Where ranges have no pointer, reading would take host memory itself.
+  uint8_t* bytes = fx->tables.map->host_pointer(fx->device, range);
+  if (bytes) {
+    memset(bytes, 4, 16);
+    assert_true(fixture_all_bytes(fixture_bytes(fx, heap) + 2 * tile, 16, 4));
+  }
   WITH_RETRY(fx, failure_count,
              remap->unmap(fx->device, range, runs, 2, &fx->err));
   return range;
@@ -63,6 +67,7 @@ static void run_commands(device_fixture* fx, teg_memory* buffer,
                                     &fx->err));
       WITH_RETRY(fx, failure_count,
                  queue->record_copy(stream, &copied, &target, &fx->err));
+      if (!fixture_has_calls(fx)) continue;
       WITH_RETRY(
           fx, failure_count,
           queue->record_call(stream, sum_kernel, &sum, &binding, 1, &fx->err));
@@ -73,6 +78,13 @@ static void run_commands(device_fixture* fx, teg_memory* buffer,
   WITH_RETRY(fx, failure_count, queue->wait(stream, 2, &fx->err));
   // Each command ran once, also those that were recorded twice.
   assert_int_equal(sum, want);
+  if (!fixture_has_calls(fx)) {
+    uint8_t bytes[20 * 8];
+    fixture_peek(fx, heap, 64, sizeof bytes, bytes);
+    for (uint32_t i = 0; i < sizeof bytes; i++) {
+      assert_int_equal(bytes[i], i / 8);
+    }
+  }
   queue->stream_destroy(fx->device, stream);
 }
 

@@ -15,9 +15,13 @@ static device_outcome caps_make_sense(device_fixture* fx) {
     assert_int_equal(powers[i] & (powers[i] - 1), 0);
   }
   assert_true(caps->max_allocation_bytes >= 1u << 30);
-  assert_true(caps->max_binding_bytes >= caps->max_allocation_bytes);
+  // What Vulkan asks of every device.
+  assert_true(caps->max_binding_bytes >= UINT64_C(1) << 27);
   assert_true(caps->max_allocation_bytes <= caps->total_bytes);
-  assert_true(caps->max_mapping_count > 0);
+  if (fx->tables.remap) {
+    assert_true(caps->max_range_bytes == 0 ||
+                caps->max_range_bytes >= caps->max_allocation_bytes);
+  }
   assert_int_equal(caps->remap == TEG_REMAP_NONE, fx->tables.remap == NULL);
   assert_int_equal(fx->config->is_remap_disabled, fx->tables.remap == NULL);
   assert_non_null(fx->tables.device);
@@ -71,7 +75,7 @@ static device_outcome heaps_without_tiles_have_any_size(device_fixture* fx) {
       fx->tables.device->heap_create(fx->device, size, &heap, &fx->err);
   if (result == TEG_INVALID) return DEVICE_CANNOT;
   EXPECT_OK(fx, result);
-  memset(fixture_bytes(fx, heap), 7, size);
+  fixture_poke(fx, heap, size - 1, 1, "7");
   fixture_destroy(fx, heap);
   return DEVICE_PASSED;
 }
@@ -104,21 +108,22 @@ static device_outcome buffers_are_apart_and_aligned(device_fixture* fx) {
 }
 
 static device_outcome heaps_are_apart(device_fixture* fx) {
-  enum { COUNT = 6 };
-  uint64_t edge = 4096;
+  enum { COUNT = 6, EDGE = 4096 };
   teg_memory* heaps[COUNT];
   for (int round = 0; round < 3; round++) {
     for (size_t i = 0; i < COUNT; i++) {
       if (round && i % 2 == 0) continue;
       uint64_t size = fx->caps.tile_bytes * (1 + (i + (size_t)round) % 3);
       heaps[i] = fixture_heap(fx, size);
-      uint8_t* bytes = fixture_bytes(fx, heaps[i]);
-      memset(bytes, (int)i + 1, edge);
-      memset(bytes + size - edge, (int)i + 1, edge);
+      uint8_t bytes[EDGE];
+      memset(bytes, (int)i + 1, EDGE);
+      fixture_poke(fx, heaps[i], 0, EDGE, bytes);
+      fixture_poke(fx, heaps[i], size - EDGE, EDGE, bytes);
     }
     for (size_t i = 0; i < COUNT; i++) {
-      assert_true(fixture_all_bytes(fixture_bytes(fx, heaps[i]), edge,
-                                    (uint8_t)(i + 1)));
+      uint8_t bytes[EDGE];
+      fixture_peek(fx, heaps[i], 0, EDGE, bytes);
+      assert_true(fixture_all_bytes(bytes, EDGE, (uint8_t)(i + 1)));
     }
     for (size_t i = 1; i < COUNT; i += 2) fixture_destroy(fx, heaps[i]);
   }
@@ -136,6 +141,7 @@ static device_outcome destroying_nothing_is_fine(device_fixture* fx) {
 // Much more than the machine has: memory nobody touches is only promised.
 static device_outcome untouched_memory_costs_nothing(device_fixture* fx) {
   enum { COUNT = 3 };
+  if (strcmp(fx->config->backend, "vulkan") == 0) return DEVICE_CANNOT;
   uint64_t available = fx->tables.device->query_available(fx->device);
   teg_memory* memory[2 * COUNT];
   for (size_t i = 0; i < COUNT; i++) {
@@ -154,12 +160,15 @@ static device_outcome devices_are_independent(device_fixture* fx) {
   device_fixture_open(&other, fx->config, NULL);
   teg_memory* mine = fixture_heap(fx, fx->caps.tile_bytes);
   teg_memory* theirs = fixture_heap(&other, other.caps.tile_bytes);
-  memset(fixture_bytes(fx, mine), 1, 4096);
-  memset(fixture_bytes(&other, theirs), 2, 4096);
-  assert_true(fixture_all_bytes(fixture_bytes(fx, mine), 4096, 1));
+  uint32_t one = 1, two = 2, got;
+  fixture_poke(fx, mine, 0, sizeof one, &one);
+  fixture_poke(&other, theirs, 0, sizeof two, &two);
+  fixture_peek(fx, mine, 0, sizeof got, &got);
+  assert_int_equal(got, 1);
   fixture_destroy(&other, theirs);
   device_fixture_close(&other);
-  assert_true(fixture_all_bytes(fixture_bytes(fx, mine), 4096, 1));
+  fixture_peek(fx, mine, 0, sizeof got, &got);
+  assert_int_equal(got, 1);
   fixture_destroy(fx, mine);
   return DEVICE_PASSED;
 }
@@ -189,6 +198,8 @@ static device_outcome bad_open_parameters_are_refused(device_fixture* fx) {
 
 static const device_never nevers[] = {
     {"*-[!f]*", "heaps_without_tiles_have_any_size", "heaps are whole tiles"},
+    {"vulkan-*", "untouched_memory_costs_nothing",
+     "a driver may take memory when it is allocated"},
 };
 
 int main(void) {

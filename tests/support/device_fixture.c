@@ -21,6 +21,10 @@ const device_config device_configs[] = {
     {"null-2m", "null", 0, false, false},
     {"null-64k", "null", 64 * KIB, true, false},
     {"null-fixed", "null", 64 * KIB, true, true},
+    {"vulkan-2m", "vulkan", 0, false, false},
+    {"vulkan-64k", "vulkan", 64 * KIB, false, false},
+    {"vulkan-told", "vulkan", 64 * KIB, true, false},
+    {"vulkan-fixed", "vulkan", 0, false, true},
 };
 const size_t device_config_count =
     sizeof device_configs / sizeof *device_configs;
@@ -54,12 +58,25 @@ teg_allocator device_fixture_allocator(device_allocator* allocator) {
 
 // ---- Fixture.
 
-const teg_backend_ops* device_fixture_backend(const char* name) {
+static const teg_backend_ops* find_backend(const char* name) {
   for (size_t i = 0; tegi_backends[i]; i++) {
     if (strcmp(tegi_backends[i]->name, name) == 0) return tegi_backends[i];
   }
-  fail_msg("no backend %s", name);
   return NULL;
+}
+
+static void complain(void* user, teg_log_level level, const char* line) {
+  device_fixture* fx = user;
+  if (level > TEG_LOG_WARNING) return;
+  if (fx->complaint_count++ == 0) {
+    snprintf(fx->complaint, sizeof fx->complaint, "%s", line);
+  }
+}
+
+const teg_backend_ops* device_fixture_backend(const char* name) {
+  const teg_backend_ops* backend = find_backend(name);
+  if (!backend) fail_msg("no backend %s", name);
+  return backend;
 }
 
 teg_backend_open_params device_fixture_params(device_fixture* fx) {
@@ -68,6 +85,7 @@ teg_backend_open_params device_fixture_params(device_fixture* fx) {
   params.is_told = fx->config->is_told;
   params.is_remap_disabled = fx->config->is_remap_disabled;
   params.allocator = device_fixture_allocator(&fx->allocator);
+  params.log = (teg_log){complain, fx, TEG_LOG_WARNING};
   return params;
 }
 
@@ -78,6 +96,7 @@ void device_fixture_open(device_fixture* fx, const device_config* config,
   if (params) {
     own = *params;
     own.allocator = device_fixture_allocator(&fx->allocator);
+    own.log = (teg_log){complain, fx, TEG_LOG_WARNING};
   }
   const teg_backend_ops* backend = device_fixture_backend(config->backend);
   EXPECT_OK(fx, backend->open(&own, &fx->device, &fx->err));
@@ -86,8 +105,13 @@ void device_fixture_open(device_fixture* fx, const device_config* config,
 }
 
 void device_fixture_close(device_fixture* fx) {
+  fx->tables.queue->stream_destroy(fx->device, fx->copy_stream);
+  fx->tables.device->memory_destroy(fx->device, fx->copy_buffer);
   fx->tables.device->close(fx->device);
   assert_int_equal(tegi_load_relaxed(&fx->allocator.live_count), 0);
+  if (fx->complaint_count) {
+    fail_msg("%u warnings; the first: %s", fx->complaint_count, fx->complaint);
+  }
 }
 
 teg_memory* fixture_buffer(device_fixture* fx, uint64_t size) {
@@ -138,7 +162,72 @@ void fixture_unmap(device_fixture* fx, teg_memory* range, uint32_t range_tile,
 }
 
 uint8_t* fixture_bytes(device_fixture* fx, teg_memory* memory) {
-  return fx->tables.map->host_pointer(fx->device, memory);
+  uint8_t* bytes = fx->tables.map->host_pointer(fx->device, memory);
+  assert_non_null(bytes);
+  return bytes;
+}
+
+// The pointer to |memory|, or NULL and a buffer and stream to copy through.
+static uint8_t* pointer_or_copies(device_fixture* fx, teg_memory* memory,
+                                  uint64_t size) {
+  uint8_t* bytes = fx->tables.map->host_pointer(fx->device, memory);
+  if (bytes) return bytes;
+  assert_true(size <= FIXTURE_COPY_BYTES);
+  if (!fx->copy_stream) {
+    fx->copy_stream = fixture_stream(fx);
+    fx->copy_buffer = fixture_buffer(fx, FIXTURE_COPY_BYTES);
+  }
+  return NULL;
+}
+
+static void copy_bytes(device_fixture* fx, teg_span target, teg_span source) {
+  EXPECT_OK(fx, fx->tables.queue->record_copy(fx->copy_stream, &target, &source,
+                                              &fx->err));
+}
+
+static void finish_copies(device_fixture* fx) {
+  const teg_queue_ops* queue = fx->tables.queue;
+  EXPECT_OK(fx, queue->submit(fx->copy_stream, ++fx->copy_serial, &fx->err));
+  EXPECT_OK(fx, queue->wait(fx->copy_stream, fx->copy_serial, &fx->err));
+}
+
+void fixture_peek_many(device_fixture* fx, const teg_span* spans, size_t count,
+                       void* out_bytes) {
+  uint64_t size = 0;
+  for (size_t i = 0; i < count; i++) size += spans[i].size;
+  const uint8_t* from = pointer_or_copies(fx, spans[0].memory, size);
+  uint64_t done = 0;
+  for (size_t i = 0; i < count; i++) {
+    if (from) {
+      memcpy((uint8_t*)out_bytes + done, from + spans[i].offset, spans[i].size);
+    } else {
+      copy_bytes(fx, (teg_span){fx->copy_buffer, done, spans[i].size, 0},
+                 spans[i]);
+    }
+    done += spans[i].size;
+  }
+  if (from) return;
+  finish_copies(fx);
+  memcpy(out_bytes, fixture_bytes(fx, fx->copy_buffer), size);
+}
+
+void fixture_peek(device_fixture* fx, teg_memory* memory, uint64_t offset,
+                  uint64_t size, void* out_bytes) {
+  teg_span span = {memory, offset, size, 0};
+  fixture_peek_many(fx, &span, 1, out_bytes);
+}
+
+void fixture_poke(device_fixture* fx, teg_memory* memory, uint64_t offset,
+                  uint64_t size, const void* bytes) {
+  uint8_t* to = pointer_or_copies(fx, memory, size);
+  if (to) {
+    memcpy(to + offset, bytes, size);
+    return;
+  }
+  memcpy(fixture_bytes(fx, fx->copy_buffer), bytes, size);
+  copy_bytes(fx, (teg_span){memory, offset, size, 0},
+             (teg_span){fx->copy_buffer, 0, size, 0});
+  finish_copies(fx);
 }
 
 bool fixture_all_bytes(const uint8_t* bytes, uint64_t size, uint8_t value) {
@@ -161,8 +250,39 @@ static bool matches(const char* pattern, const char* name) {
   return fnmatch(pattern, name, 0) == 0;
 }
 
+// Why a configuration cannot be had here; NULL if it can.
+static const char* skip_reason(const device_config* config) {
+  static char reason[1200];
+  static const device_config* asked;
+  if (asked == config) return reason[0] ? reason : NULL;
+  asked = config;
+  reason[0] = '\0';
+  const teg_backend_ops* backend = find_backend(config->backend);
+  if (!backend) return "this build does not have the backend";
+  uint32_t count;
+  teg_error err = {.result = TEG_OK};
+  if (backend->probe(&count, &err) != TEG_OK) {
+    snprintf(reason, sizeof reason, "%s", err.message);
+    return reason;
+  }
+  device_fixture fx;
+  device_fixture_open(&fx, config, NULL);
+  if (!config->is_remap_disabled && !fx.tables.remap) {
+    snprintf(reason, sizeof reason, "the device cannot remap");
+  } else if (!fx.tables.map) {
+    snprintf(reason, sizeof reason, "the device's memory has no pointers");
+  }
+  device_fixture_close(&fx);
+  return reason[0] ? reason : NULL;
+}
+
 static void run_case(void** state) {
   const suite_case* one = *state;
+  const char* why_not = skip_reason(one->config);
+  if (why_not) {
+    print_message("%s\n", why_not);
+    skip();
+  }
   device_fixture fx;
   device_fixture_open(&fx, one->config, NULL);
   device_outcome outcome = one->test->run(&fx);

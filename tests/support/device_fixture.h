@@ -44,6 +44,13 @@ typedef struct device_fixture {
   teg_backend_tables tables;
   teg_backend_caps caps;
   teg_error err;
+  // For bytes without a pointer; made when first needed.
+  teg_queue_stream* copy_stream;
+  teg_memory* copy_buffer;
+  uint64_t copy_serial;
+  // Warnings and errors that the device has logged.
+  uint32_t complaint_count;
+  char complaint[512];  // the first
 } device_fixture;
 
 // The allocator as the library takes it.
@@ -53,10 +60,15 @@ teg_backend_open_params device_fixture_params(device_fixture* fx);
 // Opens with |params|, or those of |config| if NULL. Asserts success.
 void device_fixture_open(device_fixture* fx, const device_config* config,
                          const teg_backend_open_params* params);
-// Closes and asserts that no host memory is left.
+// Closes and asserts that no host memory is left, and no warning was logged.
 void device_fixture_close(device_fixture* fx);
 // The backend by name. Asserts that it is there.
 const teg_backend_ops* device_fixture_backend(const char* name);
+
+// True if commands can be C functions.
+static inline bool fixture_has_calls(const device_fixture* fx) {
+  return fx->tables.queue->record_call != NULL;
+}
 
 // Shorthands that assert success.
 teg_memory* fixture_buffer(device_fixture* fx, uint64_t size);
@@ -68,7 +80,18 @@ void fixture_map(device_fixture* fx, teg_memory* range, uint32_t range_tile,
                  teg_memory* heap, uint32_t heap_tile, uint32_t count);
 void fixture_unmap(device_fixture* fx, teg_memory* range, uint32_t range_tile,
                    uint32_t count);
+// The pointer to |memory|; asserts that it has one.
 uint8_t* fixture_bytes(device_fixture* fx, teg_memory* memory);
+// Bytes of any memory, by its pointer or else by copies through a buffer. Waits
+// for the copies. |size| is at most FIXTURE_COPY_BYTES.
+#define FIXTURE_COPY_BYTES 65536u
+void fixture_peek(device_fixture* fx, teg_memory* memory, uint64_t offset,
+                  uint64_t size, void* out_bytes);
+// Many pieces of one memory, one behind the other in |out_bytes|.
+void fixture_peek_many(device_fixture* fx, const teg_span* spans, size_t count,
+                       void* out_bytes);
+void fixture_poke(device_fixture* fx, teg_memory* memory, uint64_t offset,
+                  uint64_t size, const void* bytes);
 // True if all bytes are |value|.
 bool fixture_all_bytes(const uint8_t* bytes, uint64_t size, uint8_t value);
 
@@ -105,7 +128,9 @@ typedef struct device_never {
   const char* reason;
 } device_never;
 
-// Runs every test on every configuration. Returns the number of failures.
+// Runs every test on every configuration. Those of a backend that this build or
+// machine does not have, or cannot open as wanted, are skipped with the reason.
+// Returns the number of failures.
 int device_run_suite(const char* name, const device_test* tests,
                      size_t test_count, const device_never* nevers,
                      size_t never_count);

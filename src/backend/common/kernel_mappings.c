@@ -27,30 +27,50 @@ void tegi_mappings_init(tegi_mappings* mappings, const char* device_name,
   // 0 would read as "no limit".
   limit = limit > kept ? limit - kept : 1;
   mappings->device_name = device_name;
+  mappings->is_own = false;
   mappings->process_limit = limit;
   mappings->limit = wanted_limit ? tegi_min_u64(wanted_limit, limit) : limit;
   tegi_store_relaxed(&mappings->count, 0);
 }
 
+void tegi_mappings_init_own(tegi_mappings* mappings, const char* device_name,
+                            uint64_t limit) {
+  mappings->device_name = device_name;
+  mappings->is_own = true;
+  mappings->process_limit = UINT64_MAX;
+  mappings->limit = limit;
+  tegi_store_relaxed(&mappings->count, 0);
+}
+
 void tegi_mappings_sub(tegi_mappings* mappings, uint64_t count) {
   tegi_fetch_add_relaxed(&mappings->count, (uint64_t)0 - count);
-  tegi_fetch_add_relaxed(&process_count, (uint64_t)0 - count);
+  if (!mappings->is_own) {
+    tegi_fetch_add_relaxed(&process_count, (uint64_t)0 - count);
+  }
 }
 
 teg_result tegi_mappings_add(tegi_mappings* mappings, uint64_t count,
                              teg_error* err) {
   uint64_t own = tegi_fetch_add_relaxed(&mappings->count, count) + count;
-  uint64_t all = tegi_fetch_add_relaxed(&process_count, count) + count;
+  uint64_t all = 0;
+  if (!mappings->is_own) {
+    all = tegi_fetch_add_relaxed(&process_count, count) + count;
+  }
   if (own <= mappings->limit && all <= mappings->process_limit) return TEG_OK;
   tegi_mappings_sub(mappings, count);
-  return tegi_error_set(
-      err, TEG_LIMIT,
-      "%llu more kernel mappings would pass the limit: this %s device has "
-      "%llu of at most %llu, all devices of the process %llu of at most %llu",
-      (unsigned long long)count, mappings->device_name,
-      (unsigned long long)(own - count), (unsigned long long)mappings->limit,
-      (unsigned long long)(all - count),
-      (unsigned long long)mappings->process_limit);
+  tegi_error_set(err, TEG_LIMIT,
+                 "%llu more mappings would pass the limit: this %s device has "
+                 "%llu of at most %llu",
+                 (unsigned long long)count, mappings->device_name,
+                 (unsigned long long)(own - count),
+                 (unsigned long long)mappings->limit);
+  if (!mappings->is_own) {
+    tegi_error_append(err,
+                      ", all devices of the process %llu of the kernel's %llu",
+                      (unsigned long long)(all - count),
+                      (unsigned long long)mappings->process_limit);
+  }
+  return TEG_LIMIT;
 }
 
 uint64_t tegi_mappings_kernel_limit(void) {

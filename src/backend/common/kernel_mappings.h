@@ -16,6 +16,7 @@
 // What one device may map and has mapped. Threads: any.
 typedef struct tegi_mappings {
   const char* device_name;  // for errors
+  bool is_own;              // not the kernel's: the process does not count
   uint64_t limit;           // of this device
   uint64_t process_limit;   // of all devices together, at init
   tegi_atomic_u64 count;
@@ -25,6 +26,9 @@ typedef struct tegi_mappings {
 // lowers the device's own.
 void tegi_mappings_init(tegi_mappings* mappings, const char* device_name,
                         uint64_t wanted_limit);
+// As above where tiles are no kernel mappings and only |limit| counts.
+void tegi_mappings_init_own(tegi_mappings* mappings, const char* device_name,
+                            uint64_t limit);
 // Takes |count| mappings, or none. TEG_LIMIT.
 teg_result tegi_mappings_add(tegi_mappings* mappings, uint64_t count,
                              teg_error* err);

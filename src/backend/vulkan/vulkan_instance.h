@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A Vulkan instance, the physical devices it lists, and what tegula wants to
+// know about one of them before it is opened.
+#ifndef TEGULA_BACKEND_VULKAN_INSTANCE_H
+#define TEGULA_BACKEND_VULKAN_INSTANCE_H
+
+#include "backend/vulkan/vulkan_loader.h"
+#include "base/memory.h"
+#include "tegula/backend.h"
+
+#define TEGI_VK_MAX_GPUS 32u
+
+// Stays where it is while it lives: the messenger points at |log|.
+typedef struct tegi_vk_instance {
+  tegi_vk_loader loader;
+  VkInstance handle;
+  tegi_vk_instance_table vk;
+  teg_log log;
+  VkDebugUtilsMessengerEXT messenger;  // where log is wanted and possible
+} tegi_vk_instance;
+
+// Facts about one physical device. Limits are the driver's own.
+typedef struct tegi_vk_facts {
+  VkPhysicalDevice gpu;
+  uint32_t api_version;
+  VkPhysicalDeviceType type;
+  char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
+  char driver[VK_MAX_DRIVER_NAME_SIZE + VK_MAX_DRIVER_INFO_SIZE];
+  // It runs on the CPU as lavapipe does: a bound tile is a kernel mapping.
+  bool is_cpu_driver;
+  bool has_timeline;
+  bool has_sparse;  // binding, residency of buffers, aliasing
+  bool has_address;
+  bool has_budget;
+  uint32_t queue_family;  // UINT32_MAX = none computes
+  uint32_t bind_family;   // UINT32_MAX = none binds sparsely
+  uint64_t offset_alignment;
+  uint64_t max_buffer_bytes;
+  uint64_t max_allocation_bytes;
+  uint64_t max_allocation_count;  // 0 = no limit
+  uint64_t max_binding_bytes;
+  uint64_t sparse_bytes;  // of all sparse buffers together; 0 = no limit
+  VkPhysicalDeviceMemoryProperties memory;
+} tegi_vk_facts;
+
+// TEG_UNAVAILABLE without a loader or a driver. |log| may be all-zero.
+teg_result tegi_vk_instance_create(tegi_vk_instance* instance, tegi_host* host,
+                                   teg_log log, teg_error* err);
+// An all-zero or half-made instance is fine.
+void tegi_vk_instance_destroy(tegi_vk_instance* instance);
+
+// The physical devices tegula can open, best first, at most TEGI_VK_MAX_GPUS.
+// TEG_UNAVAILABLE, saying why, if there is none.
+teg_result tegi_vk_instance_gpus(const tegi_vk_instance* instance,
+                                 VkPhysicalDevice* out_gpus,
+                                 uint32_t* out_count, teg_error* err);
+
+teg_result tegi_vk_facts_read(const tegi_vk_instance* instance, tegi_host* host,
+                              VkPhysicalDevice gpu, tegi_vk_facts* out_facts,
+                              teg_error* err);
+// Bytes of heap |heap_index| that can still be allocated; UINT64_MAX = not
+// known.
+uint64_t tegi_vk_facts_available(const tegi_vk_instance* instance,
+                                 const tegi_vk_facts* facts,
+                                 uint32_t heap_index);
+// The index of the best memory type among |type_bits| for what only the device
+// reads; UINT32_MAX if there is none. A type that the CPU reaches as well is
+// preferred where that is true of the whole heap.
+uint32_t tegi_vk_facts_memory_type(const tegi_vk_facts* facts,
+                                   uint32_t type_bits);
+// True if memory of that type can be mapped, and needs no flushing.
+bool tegi_vk_facts_is_mappable(const tegi_vk_facts* facts, uint32_t type);
+// True if every heap is the device's own and the CPU reaches it.
+bool tegi_vk_facts_is_unified(const tegi_vk_facts* facts);
+
+#endif  // TEGULA_BACKEND_VULKAN_INSTANCE_H

@@ -1,0 +1,682 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Streams of the Vulkan device. A batch is command buffers of a pool of its
+// own, recorded as commands come and handed to the queue at submit; when the
+// stream's timeline has passed its serial the batch is used again, so that a
+// steady stream allocates nothing.
+//
+// Between every two commands, and before the first of a batch, stands a global
+// memory barrier: all streams share one queue, where barriers order what was
+// submitted before as well. So another stream's submitted bytes, tiles that
+// were bound, and CPU writes (by the submit itself) are seen; a last barrier
+// shows the results to the CPU.
+//
+// Told devices hold submitted batches back until somebody waits, then hand
+// over everything up to what is waited for, in submit order.
+//
+// A stream's lists belong to the thread that uses it, other threads read its
+// atomics and timeline. queue_lock guards the queue and the held batches.
+#include "backend/vulkan/vulkan_backend.h"
+#include "base/checked.h"
+#include "base/error.h"
+
+#define STREAM_MAGIC 0x766b7374u
+// Of the scratch buffer: a fill's pattern, twice.
+#define SCRATCH_BYTES 8u
+
+typedef struct batch_waits {
+  size_t count;
+  tegi_vk_timeline** timelines;  // each with a reference
+  VkSemaphore* semaphores;       // of the timelines
+  uint64_t* values;
+  VkPipelineStageFlags* stages;
+  size_t timeline_capacity;
+  size_t semaphore_capacity;
+  size_t value_capacity;
+  size_t stage_capacity;
+} batch_waits;
+
+struct tegi_vk_batch {
+  tegi_vk_batch* next;       // in its stream
+  tegi_vk_batch* next_held;  // in the device, when told
+  tegi_vk_stream* stream;
+  uint64_t serial;
+  VkCommandPool pool;
+  VkCommandBuffer* buffers;  // all but one come from failed submits
+  size_t capacity;
+  uint32_t made_count;  // buffers that the pool has
+  uint32_t used_count;  // of them, those with commands
+  bool is_open;         // the last used one can take commands
+  batch_waits waits;
+};
+
+static tegi_vk_stream* stream_from(teg_queue_stream* stream) {
+  tegi_vk_stream* vk_stream = (tegi_vk_stream*)(void*)stream;
+  TEG_ASSERT(vk_stream && vk_stream->magic == STREAM_MAGIC);
+  return vk_stream;
+}
+
+static teg_result no_host_memory(teg_error* err) {
+  return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                        "no host memory to record a command");
+}
+
+// ---- Timelines.
+
+teg_result tegi_vk_timeline_create(tegi_vk_device* device,
+                                   tegi_vk_timeline** out_timeline,
+                                   teg_error* err) {
+  *out_timeline = NULL;
+  tegi_vk_timeline* timeline = tegi_host_alloc(&device->host, sizeof *timeline);
+  if (!timeline) {
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                          "no host memory for a timeline");
+  }
+  const VkSemaphoreTypeCreateInfo type = {
+      .sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
+      .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE,
+  };
+  const VkSemaphoreCreateInfo info = {
+      .sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};
+  VkResult native = device->vk.CreateSemaphore(device->handle, &info, NULL,
+                                               &timeline->semaphore);
+  if (native != VK_SUCCESS) {
+    tegi_host_free(&device->host, timeline, sizeof *timeline);
+    return tegi_vk_device_failed(device, native, "vkCreateSemaphore", err);
+  }
+  tegi_retain(&timeline->reference_count);
+  *out_timeline = timeline;
+  return TEG_OK;
+}
+
+void tegi_vk_timeline_release(tegi_vk_device* device,
+                              tegi_vk_timeline* timeline) {
+  if (!timeline || !tegi_release(&timeline->reference_count)) return;
+  device->vk.DestroySemaphore(device->handle, timeline->semaphore, NULL);
+  tegi_host_free(&device->host, timeline, sizeof *timeline);
+}
+
+VkResult tegi_vk_timeline_wait(const tegi_vk_device* device,
+                               const tegi_vk_timeline* timeline,
+                               uint64_t value) {
+  const VkSemaphoreWaitInfo info = {
+      .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
+      .semaphoreCount = 1,
+      .pSemaphores = &timeline->semaphore,
+      .pValues = &value,
+  };
+  return device->vk.WaitSemaphores(device->handle, &info, UINT64_MAX);
+}
+
+// ---- Waits of a batch.
+
+static void waits_clear(tegi_vk_device* device, batch_waits* waits) {
+  for (size_t i = 0; i < waits->count; i++) {
+    tegi_vk_timeline_release(device, waits->timelines[i]);
+  }
+  waits->count = 0;
+}
+
+static void waits_deinit(tegi_vk_device* device, batch_waits* waits) {
+  tegi_host* host = &device->host;
+  waits_clear(device, waits);
+  tegi_host_free(host, (void*)waits->timelines,
+                 waits->timeline_capacity * sizeof *waits->timelines);
+  tegi_host_free(host, waits->semaphores,
+                 waits->semaphore_capacity * sizeof *waits->semaphores);
+  tegi_host_free(host, waits->values,
+                 waits->value_capacity * sizeof *waits->values);
+  tegi_host_free(host, waits->stages,
+                 waits->stage_capacity * sizeof *waits->stages);
+}
+
+// False without host memory.
+static bool waits_add(tegi_vk_device* device, batch_waits* waits,
+                      tegi_vk_timeline* timeline, uint64_t value) {
+  for (size_t i = 0; i < waits->count; i++) {
+    if (waits->timelines[i] != timeline) continue;
+    waits->values[i] = tegi_max_u64(waits->values[i], value);
+    return true;
+  }
+  tegi_host* host = &device->host;
+  size_t count = waits->count + 1;
+  bool has_room =
+      tegi_host_grow_array(host, (void*)&waits->timelines,
+                           &waits->timeline_capacity, count,
+                           sizeof *waits->timelines) &&
+      tegi_host_grow_array(host, (void*)&waits->semaphores,
+                           &waits->semaphore_capacity, count,
+                           sizeof *waits->semaphores) &&
+      tegi_host_grow_array(host, &waits->values, &waits->value_capacity, count,
+                           sizeof *waits->values) &&
+      tegi_host_grow_array(host, &waits->stages, &waits->stage_capacity, count,
+                           sizeof *waits->stages);
+  if (!has_room) return false;
+  tegi_retain(&timeline->reference_count);
+  waits->timelines[waits->count] = timeline;
+  waits->semaphores[waits->count] = timeline->semaphore;
+  waits->values[waits->count] = value;
+  waits->stages[waits->count] = VK_PIPELINE_STAGE_ALL_COMMANDS_BIT;
+  waits->count = count;
+  return true;
+}
+
+// ---- Batches.
+
+static teg_result make_pool(tegi_vk_device* device, tegi_vk_batch* batch,
+                            teg_error* err) {
+  const VkCommandPoolCreateInfo info = {
+      .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+      .flags = VK_COMMAND_POOL_CREATE_TRANSIENT_BIT,
+      .queueFamilyIndex = device->facts.queue_family,
+  };
+  VkResult native =
+      device->vk.CreateCommandPool(device->handle, &info, NULL, &batch->pool);
+  if (native == VK_SUCCESS) return TEG_OK;
+  batch->pool = VK_NULL_HANDLE;
+  return tegi_vk_device_failed(device, native, "vkCreateCommandPool", err);
+}
+
+// Drops what is recorded. The batch is not on the queue.
+static void batch_reset(tegi_vk_device* device, tegi_vk_batch* batch) {
+  // A reset that fails leaves buffers that begin() resets one by one or
+  // refuses.
+  if (batch->used_count) {
+    (void)device->vk.ResetCommandPool(device->handle, batch->pool, 0);
+  }
+  batch->used_count = 0;
+  batch->is_open = false;
+  waits_clear(device, &batch->waits);
+}
+
+static void batch_free(tegi_vk_device* device, tegi_vk_batch* batch) {
+  if (!batch) return;
+  device->vk.DestroyCommandPool(device->handle, batch->pool, NULL);
+  waits_deinit(device, &batch->waits);
+  tegi_host_free(&device->host, (void*)batch->buffers,
+                 batch->capacity * sizeof *batch->buffers);
+  tegi_host_free(&device->host, batch, sizeof *batch);
+}
+
+static uint64_t completed_serial(tegi_vk_stream* stream);
+
+// The oldest submitted batch, if it is complete. NULL otherwise.
+static tegi_vk_batch* take_completed(tegi_vk_stream* stream) {
+  tegi_vk_batch* batch = stream->first_batch;
+  if (!batch || batch->serial > completed_serial(stream)) return NULL;
+  stream->first_batch = batch->next;
+  if (!stream->first_batch) stream->last_batch = NULL;
+  batch_reset(stream->device, batch);
+  return batch;
+}
+
+// Sets stream->recording.
+static teg_result batch_begin(tegi_vk_stream* stream, teg_error* err) {
+  if (stream->recording) return TEG_OK;
+  tegi_vk_device* device = stream->device;
+  tegi_vk_batch* batch = stream->unused;
+  if (batch) {
+    stream->unused = batch->next;
+  } else {
+    batch = take_completed(stream);
+  }
+  if (!batch) {
+    batch = tegi_host_alloc(&device->host, sizeof *batch);
+    if (!batch) return no_host_memory(err);
+    teg_result result = make_pool(device, batch, err);
+    if (result != TEG_OK) {
+      tegi_host_free(&device->host, batch, sizeof *batch);
+      return result;
+    }
+    batch->stream = stream;
+  }
+  batch->next = NULL;
+  batch->next_held = NULL;
+  stream->recording = batch;
+  return TEG_OK;
+}
+
+// One more command buffer, among |batch->buffers|.
+static teg_result make_buffer(tegi_vk_device* device, tegi_vk_batch* batch,
+                              teg_error* err) {
+  if (!tegi_host_grow_array(&device->host, (void*)&batch->buffers,
+                            &batch->capacity, batch->made_count + 1u,
+                            sizeof *batch->buffers)) {
+    return no_host_memory(err);
+  }
+  const VkCommandBufferAllocateInfo info = {
+      .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+      .commandPool = batch->pool,
+      .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+      .commandBufferCount = 1,
+  };
+  VkResult native = device->vk.AllocateCommandBuffers(
+      device->handle, &info, &batch->buffers[batch->made_count]);
+  if (native != VK_SUCCESS) {
+    return tegi_vk_device_failed(device, native, "vkAllocateCommandBuffers",
+                                 err);
+  }
+  batch->made_count++;
+  return TEG_OK;
+}
+
+// Gives a command buffer that takes commands.
+static teg_result buffer_begin(tegi_vk_stream* stream,
+                               VkCommandBuffer* out_buffer, teg_error* err) {
+  tegi_vk_device* device = stream->device;
+  teg_result result = batch_begin(stream, err);
+  if (result != TEG_OK) return result;
+  tegi_vk_batch* batch = stream->recording;
+  if (batch->is_open) {
+    *out_buffer = batch->buffers[batch->used_count - 1];
+    return TEG_OK;
+  }
+  if (batch->used_count == batch->made_count) {
+    result = make_buffer(device, batch, err);
+    if (result != TEG_OK) return result;
+  }
+  const VkCommandBufferBeginInfo info = {
+      .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+      .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
+  };
+  *out_buffer = batch->buffers[batch->used_count];
+  VkResult native = device->vk.BeginCommandBuffer(*out_buffer, &info);
+  if (native != VK_SUCCESS) {
+    return tegi_vk_device_failed(device, native, "vkBeginCommandBuffer", err);
+  }
+  batch->used_count++;
+  batch->is_open = true;
+  return TEG_OK;
+}
+
+// ---- Commands.
+
+static void barrier(const tegi_vk_device* device, VkCommandBuffer buffer,
+                    VkPipelineStageFlags next_stages, VkAccessFlags next) {
+  const VkMemoryBarrier all = {
+      .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+      .srcAccessMask = VK_ACCESS_MEMORY_WRITE_BIT,
+      .dstAccessMask = next,
+  };
+  device->vk.CmdPipelineBarrier(buffer, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT,
+                                next_stages, 0, 1, &all, 0, NULL, 0, NULL);
+}
+
+static void barrier_to_commands(const tegi_vk_device* device,
+                                VkCommandBuffer buffer) {
+  barrier(device, buffer, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT,
+          VK_ACCESS_MEMORY_READ_BIT | VK_ACCESS_MEMORY_WRITE_BIT);
+}
+
+// A command buffer in which the next command sees all before it.
+static teg_result command_begin(tegi_vk_stream* stream,
+                                VkCommandBuffer* out_buffer, teg_error* err) {
+  teg_result result = buffer_begin(stream, out_buffer, err);
+  if (result == TEG_OK) barrier_to_commands(stream->device, *out_buffer);
+  return result;
+}
+
+// The buffer of the bytes of |span|; NULL, and an error, if they are not all
+// in its memory.
+static const tegi_vk_memory* span_memory(const teg_span* span, const char* what,
+                                         teg_error* err) {
+  const tegi_vk_memory* memory = tegi_vk_memory_from(span->memory);
+  if (span->size <= memory->size && span->offset <= memory->size - span->size) {
+    return memory;
+  }
+  tegi_error_set(
+      err, TEG_INVALID, "%s: %llu bytes at %llu are not in a memory of %llu",
+      what, (unsigned long long)span->size, (unsigned long long)span->offset,
+      (unsigned long long)memory->size);
+  return NULL;
+}
+
+// What the pattern is when it begins |shift| bytes later.
+static uint32_t rotate_pattern(uint32_t pattern, uint64_t shift) {
+  uint32_t bits = (uint32_t)(shift % 4) * 8;
+  return bits ? pattern >> bits | pattern << (32 - bits) : pattern;
+}
+
+// Fills the whole words of [start, end), and returns where they are.
+static void fill_words(const tegi_vk_device* device, VkCommandBuffer buffer,
+                       VkBuffer target, uint64_t start, uint64_t end,
+                       uint32_t pattern, uint64_t* out_first,
+                       uint64_t* out_last) {
+  *out_first = tegi_min_u64(tegi_align_up(start, 4), end);
+  *out_last = tegi_max_u64(tegi_align_down(end, 4), *out_first);
+  if (*out_last > *out_first) {
+    device->vk.CmdFillBuffer(buffer, target, *out_first, *out_last - *out_first,
+                             rotate_pattern(pattern, *out_first - start));
+  }
+}
+
+// vkCmdFillBuffer takes whole words only. The bytes before and after them, at
+// most three each, are copied from the pattern in the scratch buffer: copies
+// have no alignment.
+static teg_result record_fill(teg_queue_stream* queue_stream,
+                              const teg_span* target, uint32_t pattern,
+                              teg_error* err) {
+  tegi_vk_stream* stream = stream_from(queue_stream);
+  tegi_vk_device* device = stream->device;
+  const tegi_vk_memory* memory = span_memory(target, "fill", err);
+  if (!memory) return TEG_INVALID;
+  if (target->size == 0) return TEG_OK;
+  VkCommandBuffer buffer;
+  teg_result result = command_begin(stream, &buffer, err);
+  if (result != TEG_OK) return result;
+  const uint64_t start = target->offset;
+  const uint64_t end = start + target->size;
+  uint64_t first, last;
+  fill_words(device, buffer, memory->buffer, start, end, pattern, &first,
+             &last);
+  VkBufferCopy edges[2];
+  uint32_t edge_count = 0;
+  if (first > start)
+    edges[edge_count++] = (VkBufferCopy){0, start, first - start};
+  if (end > last) {
+    edges[edge_count++] = (VkBufferCopy){(last - start) % 4, last, end - last};
+  }
+  if (edge_count == 0) return TEG_OK;
+  // Little-endian in memory, whatever this machine is.
+  uint8_t bytes[SCRATCH_BYTES];
+  for (uint32_t i = 0; i < SCRATCH_BYTES; i++) {
+    bytes[i] = (uint8_t)(pattern >> (8 * (i % 4)));
+  }
+  device->vk.CmdUpdateBuffer(buffer, device->scratch->buffer, 0, sizeof bytes,
+                             bytes);
+  barrier_to_commands(device, buffer);
+  device->vk.CmdCopyBuffer(buffer, device->scratch->buffer, memory->buffer,
+                           edge_count, edges);
+  return TEG_OK;
+}
+
+static teg_result record_copy(teg_queue_stream* queue_stream,
+                              const teg_span* target, const teg_span* source,
+                              teg_error* err) {
+  tegi_vk_stream* stream = stream_from(queue_stream);
+  if (target->size != source->size) {
+    return tegi_error_set(
+        err, TEG_INVALID, "copy: %llu bytes into a target of %llu",
+        (unsigned long long)source->size, (unsigned long long)target->size);
+  }
+  const tegi_vk_memory* to = span_memory(target, "copy target", err);
+  if (!to) return TEG_INVALID;
+  const tegi_vk_memory* from = span_memory(source, "copy source", err);
+  if (!from) return TEG_INVALID;
+  if (target->size == 0) return TEG_OK;
+  VkCommandBuffer buffer;
+  teg_result result = command_begin(stream, &buffer, err);
+  if (result != TEG_OK) return result;
+  const VkBufferCopy region = {source->offset, target->offset, target->size};
+  stream->device->vk.CmdCopyBuffer(buffer, from->buffer, to->buffer, 1,
+                                   &region);
+  return TEG_OK;
+}
+
+static teg_result check_submitted(tegi_vk_stream* stream, uint64_t serial,
+                                  teg_error* err) {
+  uint64_t submitted = tegi_load_acquire(&stream->submitted);
+  if (serial <= submitted) return TEG_OK;
+  return tegi_error_set(
+      err, TEG_BAD_STATE, "batch %llu is not submitted; the last one is %llu",
+      (unsigned long long)serial, (unsigned long long)submitted);
+}
+
+static teg_result record_wait(teg_queue_stream* queue_stream,
+                              teg_queue_stream* other_queue_stream,
+                              uint64_t serial, teg_error* err) {
+  tegi_vk_stream* stream = stream_from(queue_stream);
+  tegi_vk_stream* other = stream_from(other_queue_stream);
+  teg_result result = check_submitted(other, serial, err);
+  if (result != TEG_OK || completed_serial(other) >= serial) return result;
+  result = batch_begin(stream, err);
+  if (result != TEG_OK) return result;
+  if (waits_add(stream->device, &stream->recording->waits, other->timeline,
+                serial)) {
+    return TEG_OK;
+  }
+  return no_host_memory(err);
+}
+
+static void discard(teg_queue_stream* queue_stream) {
+  tegi_vk_stream* stream = stream_from(queue_stream);
+  if (stream->recording) batch_reset(stream->device, stream->recording);
+}
+
+// ---- Submit.
+
+// Ends the open command buffer. One that cannot be ended is lost: the batch is
+// then empty.
+static teg_result batch_end(tegi_vk_device* device, tegi_vk_batch* batch,
+                            teg_error* err) {
+  if (!batch->is_open) return TEG_OK;
+  VkCommandBuffer buffer = batch->buffers[batch->used_count - 1];
+  barrier(device, buffer, VK_PIPELINE_STAGE_HOST_BIT,
+          VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT);
+  VkResult native = device->vk.EndCommandBuffer(buffer);
+  batch->is_open = false;
+  if (native == VK_SUCCESS) return TEG_OK;
+  batch_reset(device, batch);
+  return tegi_vk_device_failed(
+      device, native, "vkEndCommandBuffer, which drops the batch,", err);
+}
+
+// Hands a batch to the queue. queue_lock is held.
+static teg_result hand_over(tegi_vk_device* device, const tegi_vk_batch* batch,
+                            teg_error* err) {
+  const batch_waits* waits = &batch->waits;
+  const VkTimelineSemaphoreSubmitInfo values = {
+      .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+      .waitSemaphoreValueCount = (uint32_t)waits->count,
+      .pWaitSemaphoreValues = waits->values,
+      .signalSemaphoreValueCount = 1,
+      .pSignalSemaphoreValues = &batch->serial,
+  };
+  const VkSubmitInfo info = {
+      .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+      .pNext = &values,
+      .waitSemaphoreCount = (uint32_t)waits->count,
+      .pWaitSemaphores = waits->semaphores,
+      .pWaitDstStageMask = waits->stages,
+      .commandBufferCount = batch->used_count,
+      .pCommandBuffers = batch->buffers,
+      .signalSemaphoreCount = 1,
+      .pSignalSemaphores = &batch->stream->timeline->semaphore,
+  };
+  VkResult native =
+      device->vk.QueueSubmit(device->queue, 1, &info, VK_NULL_HANDLE);
+  if (native == VK_SUCCESS) return TEG_OK;
+  return tegi_vk_device_failed(device, native, "vkQueueSubmit", err);
+}
+
+static void hold(tegi_vk_device* device, tegi_vk_batch* batch) {
+  if (device->last_held) {
+    device->last_held->next_held = batch;
+  } else {
+    device->first_held = batch;
+  }
+  device->last_held = batch;
+}
+
+static teg_result submit(teg_queue_stream* queue_stream, uint64_t serial,
+                         teg_error* err) {
+  tegi_vk_stream* stream = stream_from(queue_stream);
+  tegi_vk_device* device = stream->device;
+  uint64_t next = tegi_load_relaxed(&stream->submitted) + 1;
+  if (serial != next) {
+    return tegi_error_set(err, TEG_INVALID,
+                          "batch %llu is submitted where %llu is next",
+                          (unsigned long long)serial, (unsigned long long)next);
+  }
+  teg_result result = tegi_vk_check_alive(device, err);
+  if (result == TEG_OK) result = batch_begin(stream, err);
+  if (result == TEG_OK) result = batch_end(device, stream->recording, err);
+  if (result != TEG_OK) return result;
+  tegi_vk_batch* batch = stream->recording;
+  batch->serial = serial;
+  tegi_mutex_lock(&device->queue_lock);
+  if (device->is_told) {
+    hold(device, batch);
+  } else {
+    result = hand_over(device, batch, err);
+  }
+  if (result == TEG_OK) tegi_store_release(&stream->submitted, serial);
+  tegi_mutex_unlock(&device->queue_lock);
+  if (result != TEG_OK) return result;
+  stream->recording = NULL;
+  if (stream->last_batch) {
+    stream->last_batch->next = batch;
+  } else {
+    stream->first_batch = batch;
+  }
+  stream->last_batch = batch;
+  return TEG_OK;
+}
+
+// ---- Completion.
+
+static uint64_t completed_serial(tegi_vk_stream* stream) {
+  tegi_vk_device* device = stream->device;
+  if (tegi_vk_check_alive(device, NULL) != TEG_OK) {
+    // Every serial completes, as lost.
+    return tegi_load_acquire(&stream->submitted);
+  }
+  if (device->is_told) return tegi_load_acquire(&stream->told);
+  uint64_t value = 0;
+  VkResult native = device->vk.GetSemaphoreCounterValue(
+      device->handle, stream->timeline->semaphore, &value);
+  if (native == VK_SUCCESS) return value;
+  (void)tegi_vk_device_failed(device, native, "vkGetSemaphoreCounterValue",
+                              NULL);
+  return 0;
+}
+
+static uint64_t completed(teg_queue_stream* queue_stream) {
+  return completed_serial(stream_from(queue_stream));
+}
+
+// Told: hands over and finishes held batches until |stream| has reached
+// |serial|. queue_lock is held throughout: order is what told devices are for.
+static teg_result run_held(tegi_vk_stream* stream, uint64_t serial,
+                           teg_error* err) {
+  tegi_vk_device* device = stream->device;
+  teg_result result = TEG_OK;
+  tegi_mutex_lock(&device->queue_lock);
+  while (result == TEG_OK && tegi_load_relaxed(&stream->told) < serial) {
+    tegi_vk_batch* batch = device->first_held;
+    device->first_held = batch->next_held;
+    if (!device->first_held) device->last_held = NULL;
+    result = hand_over(device, batch, err);
+    if (result == TEG_OK) {
+      VkResult native =
+          tegi_vk_timeline_wait(device, batch->stream->timeline, batch->serial);
+      if (native != VK_SUCCESS) {
+        result = tegi_vk_device_failed(device, native, "vkWaitSemaphores", err);
+      }
+    }
+    // The batch was promised: a queue that will not have it is lost.
+    if (result != TEG_OK) atomic_store(&device->is_lost, true);
+    tegi_store_release(&batch->stream->told, batch->serial);
+  }
+  tegi_mutex_unlock(&device->queue_lock);
+  return result;
+}
+
+static teg_result finish(tegi_vk_stream* stream, uint64_t serial,
+                         teg_error* err) {
+  tegi_vk_device* device = stream->device;
+  teg_result result = tegi_vk_check_alive(device, err);
+  if (result != TEG_OK || serial == 0) return result;
+  if (device->is_told) return run_held(stream, serial, err);
+  VkResult native = tegi_vk_timeline_wait(device, stream->timeline, serial);
+  if (native == VK_SUCCESS) return TEG_OK;
+  return tegi_vk_device_failed(device, native, "vkWaitSemaphores", err);
+}
+
+static teg_result wait(teg_queue_stream* queue_stream, uint64_t serial,
+                       teg_error* err) {
+  tegi_vk_stream* stream = stream_from(queue_stream);
+  teg_result result = check_submitted(stream, serial, err);
+  return result == TEG_OK ? finish(stream, serial, err) : result;
+}
+
+// ---- Life.
+
+static teg_result stream_create(teg_backend_device* base,
+                                teg_queue_stream** out_stream, teg_error* err) {
+  *out_stream = NULL;
+  tegi_vk_device* device = tegi_vk_device_from(base);
+  teg_result result = tegi_vk_check_alive(device, err);
+  if (result != TEG_OK) return result;
+  tegi_vk_stream* stream = tegi_host_alloc(&device->host, sizeof *stream);
+  if (!stream) {
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                          "no host memory for a stream");
+  }
+  result = tegi_vk_timeline_create(device, &stream->timeline, err);
+  if (result != TEG_OK) {
+    tegi_host_free(&device->host, stream, sizeof *stream);
+    return result;
+  }
+  stream->magic = STREAM_MAGIC;
+  stream->device = device;
+  tegi_fetch_add_relaxed(&device->object_count, 1);
+  *out_stream = (teg_queue_stream*)(void*)stream;
+  return TEG_OK;
+}
+
+static void free_list(tegi_vk_device* device, tegi_vk_batch* batch) {
+  while (batch) {
+    tegi_vk_batch* next = batch->next;
+    batch_free(device, batch);
+    batch = next;
+  }
+}
+
+// A lost device hands nothing over any more: its held batches of |stream| go.
+static void drop_held(tegi_vk_stream* stream) {
+  tegi_vk_device* device = stream->device;
+  tegi_mutex_lock(&device->queue_lock);
+  tegi_vk_batch** at = &device->first_held;
+  device->last_held = NULL;
+  while (*at) {
+    if ((*at)->stream == stream) {
+      *at = (*at)->next_held;
+    } else {
+      device->last_held = *at;
+      at = &(*at)->next_held;
+    }
+  }
+  tegi_mutex_unlock(&device->queue_lock);
+}
+
+static void stream_destroy(teg_backend_device* base,
+                           teg_queue_stream* queue_stream) {
+  if (!queue_stream) return;
+  tegi_vk_device* device = tegi_vk_device_from(base);
+  tegi_vk_stream* stream = stream_from(queue_stream);
+  (void)finish(stream, tegi_load_acquire(&stream->submitted), NULL);
+  drop_held(stream);
+  batch_free(device, stream->recording);
+  free_list(device, stream->first_batch);
+  free_list(device, stream->unused);
+  tegi_vk_timeline_release(device, stream->timeline);
+  stream->magic = 0;
+  tegi_host_free(&device->host, stream, sizeof *stream);
+  tegi_fetch_add_relaxed(&device->object_count, (uint64_t)-1);
+}
+
+// There is no record_call: a C function cannot run on the device.
+const teg_queue_ops tegi_vk_queue_ops = {
+    .abi_version = TEG_BACKEND_ABI_VERSION,
+    .struct_size = sizeof(teg_queue_ops),
+    .stream_create = stream_create,
+    .stream_destroy = stream_destroy,
+    .record_fill = record_fill,
+    .record_copy = record_copy,
+    .record_wait = record_wait,
+    .discard = discard,
+    .submit = submit,
+    .completed = completed,
+    .wait = wait,
+};
