@@ -35,6 +35,7 @@ static void print_caps(const teg_backend_caps* caps) {
   print_count("mappings at once", caps->max_mapping_count);
   print_count("allocations at once", caps->max_allocation_count);
   print_bytes("largest allocation", caps->max_allocation_bytes, "no limit");
+  print_bytes("largest range", caps->max_range_bytes, "no limit");
   print_bytes("largest binding", caps->max_binding_bytes, "no limit");
   print_bytes("buffer alignment", caps->buffer_alignment, "none");
   print_bytes("buffer granularity", caps->buffer_granularity, "none");
@@ -44,7 +45,36 @@ static void print_caps(const teg_backend_caps* caps) {
          caps->flags & TEG_BACKEND_TOLD ? " told" : "");
 }
 
-static int print_device(const teg_backend_info* info, uint32_t index) {
+static const char* type_name(teg_device_type type) {
+  static const char* const names[] = {
+      "another kind of device", "ordinary memory", "discrete GPU",
+      "integrated GPU",         "virtual GPU",     "GPU driver on the CPU"};
+  return names[(uint32_t)type < sizeof names / sizeof *names ? type : 0];
+}
+
+static void print_heap(const teg_device_heap* heap, uint32_t index) {
+  char what[24];
+  snprintf(what, sizeof what, "heap %" PRIu32, index);
+  printf("    %-22s %s", what, cli_binary(heap->bytes).text);
+  if (heap->available_bytes != UINT64_MAX) {
+    printf(", %s available", cli_binary(heap->available_bytes).text);
+  }
+  printf("%s%s\n", heap->is_device_local ? ", the device's own" : "",
+         heap->is_mappable ? ", mappable" : "");
+}
+
+static void print_description(const teg_device_description* about_device) {
+  printf("    %-22s %s\n", "name", about_device->name);
+  printf("    %-22s %s\n", "type", type_name(about_device->type));
+  printf("    %-22s %s\n", "driver", about_device->driver);
+  for (uint32_t i = 0; i < about_device->heap_count; ++i) {
+    print_heap(&about_device->heaps[i], i);
+  }
+  print_bytes("mappable", about_device->mappable_bytes, "none");
+}
+
+static int print_device(const teg_backend_info* info, size_t backend_index,
+                        uint32_t index) {
   teg_device_params params = TEG_DEVICE_PARAMS_INIT;
   params.backend = info->name;
   params.device_index = index;
@@ -57,12 +87,17 @@ static int print_device(const teg_backend_info* info, uint32_t index) {
   teg_backend_caps caps = {.struct_size = sizeof caps};
   teg_device_get_caps(device, &caps);
   printf("  %s:%" PRIu32 "\n", info->name, index);
+  teg_device_description description = {.struct_size = sizeof description};
+  if (teg_backend_describe(backend_index, index, &description, NULL) ==
+      TEG_OK) {
+    print_description(&description);
+  }
   print_caps(&caps);
   teg_device_destroy(device);
   return CLI_OK;
 }
 
-static int print_backend(const teg_backend_info* info) {
+static int print_backend(const teg_backend_info* info, size_t backend_index) {
   printf("%s: %s\n", info->name, info->summary);
   if (info->result != TEG_OK) {
     printf("  not there: %s\n", info->error.message);
@@ -70,7 +105,7 @@ static int print_backend(const teg_backend_info* info) {
   }
   int code = CLI_OK;
   for (uint32_t index = 0; index < info->device_count; ++index) {
-    code = cli_worse(code, print_device(info, index));
+    code = cli_worse(code, print_device(info, backend_index, index));
   }
   return code;
 }
@@ -87,7 +122,7 @@ int cli_devices(int argc, char** argv) {
   int code = CLI_OK;
   teg_backend_info info = {.struct_size = sizeof info};
   for (size_t i = 0; teg_backend_get_info(i, &info) == TEG_OK; ++i) {
-    code = cli_worse(code, print_backend(&info));
+    code = cli_worse(code, print_backend(&info, i));
   }
   return code;
 }

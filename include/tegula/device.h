@@ -18,7 +18,7 @@ typedef struct teg_device teg_device;
 typedef struct teg_device_params {
   uint32_t struct_size;
   uint32_t device_index;       // which of the backend's devices
-  const char* backend;         // "host", "null"; NULL = "host"
+  const char* backend;         // "host", "null", "vulkan"; NULL = "host"
   const teg_options* options;  // device options are read; NULL = defaults
   teg_allocator allocator;     // all-zero = malloc
   teg_log log;                 // all-zero = silent
@@ -69,6 +69,13 @@ typedef struct teg_backend_info {
 // Returns TEG_END past the last one.
 TEG_API TEG_NODISCARD teg_result
 teg_backend_get_info(size_t index, teg_backend_info* out_info);
+
+// Describes one device of a backend, without keeping it open.
+// Returns TEG_END past the last backend, TEG_INVALID (no such device),
+//         TEG_UNSUPPORTED (the backend does not say), TEG_UNAVAILABLE.
+TEG_API TEG_NODISCARD teg_result
+teg_backend_describe(size_t index, uint32_t device_index,
+                     teg_device_description* out_description, teg_error* err);
 
 #ifdef __cplusplus
 }

@@ -340,10 +340,15 @@ teg_result teg_buffer_map(teg_buffer* buffer, void** out_pointer,
   *out_pointer = NULL;
   teg_session* session = buffer->session;
   teg_device* device = session->device;
-  if (!device->tables.map) {
+  char* base = NULL;
+  if (device->tables.map) {
+    base = device->tables.map->host_pointer(device->backend,
+                                            buffer->block.extent->memory);
+  }
+  if (!base) {
     return tegi_error_set(err, TEG_UNSUPPORTED,
-                          "buffer_map: memory of this device has no host "
-                          "pointers");
+                          "buffer_map: memory of %s has no host pointers",
+                          device->tables.map ? "this buffer" : "this device");
   }
   tegi_host* host = &device->host;
   tegi_use_set use;
@@ -365,8 +370,6 @@ teg_result teg_buffer_map(teg_buffer* buffer, void** out_pointer,
   tegi_lock_acquire(&session->lock);
   buffer->block.use.host_holds++;
   tegi_lock_release(&session->lock);
-  char* base = device->tables.map->host_pointer(device->backend,
-                                                buffer->block.extent->memory);
   *out_pointer = base + buffer->block.offset;
   return TEG_OK;
 }

@@ -26,6 +26,25 @@ teg_result teg_backend_get_info(size_t index, teg_backend_info* out_info) {
   return TEG_OK;
 }
 
+teg_result teg_backend_describe(size_t index, uint32_t device_index,
+                                teg_device_description* out_description,
+                                teg_error* err) {
+  TEG_REQUIRE(out_description, err, "backend_describe: no description");
+  TEG_REQUIRE(out_description->struct_size == sizeof *out_description, err,
+              "backend_describe: struct_size is %u, expected %zu",
+              out_description->struct_size, sizeof *out_description);
+  for (size_t i = 0; i <= index; ++i) {
+    if (!tegi_backends[i]) return TEG_END;
+  }
+  const teg_backend_ops* backend = tegi_backends[index];
+  if (!backend->describe) {
+    return tegi_error_set(err, TEG_UNSUPPORTED,
+                          "backend \"%s\" does not describe its devices",
+                          backend->name);
+  }
+  return backend->describe(device_index, out_description, err);
+}
+
 static const teg_backend_ops* find_backend(const char* name, teg_error* err) {
   enum { MOST_BACKENDS = 16 };
   const char* names[MOST_BACKENDS + 1] = {NULL};

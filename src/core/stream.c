@@ -215,9 +215,9 @@ teg_result teg_stream_call(teg_stream* stream, teg_host_kernel kernel,
               "call: %" PRIu32 " arguments, at most %d", argument_count,
               MOST_ARGUMENTS);
   const teg_device* device = stream->session->device;
-  if (!device->tables.map) {
+  if (!device->tables.map || !device->tables.queue->record_call) {
     return tegi_error_set(err, TEG_UNSUPPORTED,
-                          "call: memory of this device has no host pointers");
+                          "call: this device does not run C functions");
   }
   teg_binding bindings[MOST_ARGUMENTS];
   for (uint32_t i = 0; i < argument_count; ++i) {

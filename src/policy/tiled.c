@@ -398,8 +398,13 @@ static teg_result add_chunk(tiled_policy* self, uint64_t size, bool is_small,
   tegi_source* source = self->env.source;
   tegi_extent* extent;
   uint64_t own = tegi_align_up(size, self->tile_bytes);
-  uint64_t bytes = tegi_max_u64(
-      own, tegi_align_up(self->env.options->chunk_bytes, self->tile_bytes));
+  uint64_t bytes =
+      tegi_align_up(self->env.options->chunk_bytes, self->tile_bytes);
+  uint64_t most = self->env.caps->max_range_bytes;
+  if (most) {
+    bytes = tegi_min_u64(bytes, tegi_align_down(most, self->tile_bytes));
+  }
+  bytes = tegi_max_u64(own, bytes);
   teg_result result = source->ops->range_reserve(source, bytes, &extent, err);
   if (result != TEG_OK && bytes > own) {
     result = source->ops->range_reserve(source, own, &extent, err);

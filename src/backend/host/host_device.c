@@ -205,6 +205,31 @@ static teg_result open_device(const teg_backend_open_params* params,
   return TEG_OK;
 }
 
+static teg_result describe(uint32_t device_index,
+                           teg_device_description* out_description,
+                           teg_error* err) {
+  TEG_REQUIRE(device_index == 0, err, "host: there is only device 0, not %u",
+              device_index);
+  uint64_t total_bytes = tegi_hostdev_os_total_bytes();
+  *out_description = (teg_device_description){
+      .struct_size = sizeof *out_description,
+      .type = TEG_DEVICE_HOST,
+      .name = "this machine's memory",
+      .driver = "tegula",
+      .heap_count = 1,
+      .heaps = {{.bytes = total_bytes,
+                 .available_bytes = tegi_hostdev_os_available_bytes(),
+                 .is_device_local = true,
+                 .is_mappable = true}},
+      .tile_bytes = tegi_max_u64(TEGI_HOSTDEV_DEFAULT_TILE_BYTES,
+                                 tegi_hostdev_os_page_bytes()),
+      .remap = TEG_REMAP_AT_ONCE,
+      .mappable_bytes = total_bytes,
+      .max_binding_bytes = TEGI_MAX_BYTES,
+  };
+  return TEG_OK;
+}
+
 const teg_backend_ops tegi_hostdev_backend = {
     .abi_version = TEG_BACKEND_ABI_VERSION,
     .struct_size = sizeof(teg_backend_ops),
@@ -212,6 +237,7 @@ const teg_backend_ops tegi_hostdev_backend = {
     .summary = "the host's memory playing a device; always there",
     .probe = probe,
     .open = open_device,
+    .describe = describe,
 };
 
 // ---- host.h
