@@ -49,11 +49,29 @@ static tegi_policy* choose_policy(const teg_session* session,
   return session->by_lifetime[params->lifetime];
 }
 
+// What |home| has recorded, and not submitted, on the bytes of a new buffer.
+// No other stream can have: the rule for DEVICE.
+static tegi_use inherited_use(const tegi_use_set* set,
+                              const tegi_timeline* home) {
+  bool is_home = (set->stream & ~TEGI_USE_QUEUE) == home->id;
+  tegi_use inherited = {home->id, 0, is_home ? set->serial : 0};
+  tegi_use use;
+  for (size_t i = 1; set->more && tegi_use_at(set, i, &use); ++i) {
+    is_home = (use.stream & ~TEGI_USE_QUEUE) == home->id;
+    if (is_home && use.serial > inherited.serial) inherited.serial = use.serial;
+  }
+  if (inherited.serial <= tegi_load_relaxed(&home->submitted)) {
+    inherited.serial = 0;
+  }
+  return inherited;
+}
+
 // Session's lock held. Counts and describes a block that was just taken.
 static bool begin_life(teg_session* session, tegi_block* block,
                        const teg_buffer_params* params, teg_stream* stream) {
   teg_buffer* buffer = (teg_buffer*)block;
   if (block->use.more) tegi_device_prune(session->device, &block->use);
+  buffer->inherited = inherited_use(&block->use, &stream->timeline);
   if ((params->flags & TEG_BUFFER_FOREIGN) &&
       !tegi_use_stamp(&session->device->host, &block->use, stream->timeline.id,
                       tegi_load_relaxed(&stream->timeline.submitted) + 1)) {
@@ -304,18 +322,30 @@ static bool add_foreign(teg_session* session, teg_buffer* buffer,
   return true;
 }
 
+static bool stamp_now(teg_session* session, tegi_use_set* use,
+                      const teg_stream* stream) {
+  return tegi_use_stamp(&session->device->host, use, stream->timeline.id,
+                        tegi_load_relaxed(&stream->timeline.submitted) + 1);
+}
+
 teg_result teg_buffer_used_on(teg_buffer* buffer, teg_stream* stream,
                               teg_error* err) {
   TEG_REQUIRE(buffer && stream, err, "buffer_used_on: an argument is NULL");
   teg_session* session = buffer->session;
   TEG_REQUIRE(stream->session->device == session->device, err,
               "buffer_used_on: the stream is on another device");
+  if (buffer->inherited.serial &&
+      buffer->inherited.stream != stream->timeline.id) {
+    teg_result result =
+        tegi_device_submit_use(session->device, buffer->inherited, err);
+    if (result != TEG_OK) return result;
+  }
   tegi_lock_acquire(&session->lock);
-  bool is_added =
-      tegi_use_stamp(&session->device->host, &buffer->block.use,
-                     stream->timeline.id,
-                     tegi_load_relaxed(&stream->timeline.submitted) + 1) &&
-      add_foreign(session, buffer, stream->timeline.id);
+  // On its home stream as well: what is stamped there at the end must find its
+  // entry.
+  bool is_added = stamp_now(session, &buffer->block.use, stream) &&
+                  stamp_now(session, &buffer->block.use, buffer->stream) &&
+                  add_foreign(session, buffer, stream->timeline.id);
   tegi_lock_release(&session->lock);
   if (is_added) return TEG_OK;
   return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,

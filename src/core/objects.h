@@ -87,7 +87,10 @@ struct teg_stream {
   teg_queue_stream* queue;
   tegi_atomic_u64 thread;  // that recorded or submitted last; 0 = none yet
   uint32_t pin_count;      // guarded by device->lock
-  teg_stream* next;        // in the session. Guarded by registry
+  // Of a batch that the library waited for: for whoever waits for the stream
+  // next. TEG_OK = none. Guarded by device->lock.
+  teg_error kept_error;
+  teg_stream* next;  // in the session. Guarded by registry
 };
 
 typedef struct tegi_tag {
@@ -150,6 +153,9 @@ struct teg_buffer {
   uint64_t number;
   teg_stream* stream;
   uint64_t max_size;
+  // Of who had the bytes before: in the home stream's batch that was recorded
+  // when the buffer was made. Serial 0 = none.
+  tegi_use inherited;
   tegi_foreign_streams* foreign;  // beyond the home stream; NULL = none
   uint32_t flags;
   uint16_t tag;
@@ -177,6 +183,12 @@ void tegi_device_prune(teg_device* device, tegi_use_set* set);
 // Blocks until the set is idle; see tegi_source_ops.wait.
 teg_result tegi_device_wait(teg_device* device, const tegi_use_set* set,
                             tegi_stream_id asking, teg_error* err);
+// Submits the batch of |use| if it is only recorded. TEG_BAD_STATE where that
+// is another thread's to do.
+teg_result tegi_device_submit_use(teg_device* device, tegi_use use,
+                                  teg_error* err);
+// The error that a wait of the library's own has found, once.
+teg_result tegi_stream_take_error(teg_stream* stream, teg_error* err);
 
 // ---- core/stream.c
 // As teg_stream_submit, for the ladder and waits: only when |stream| is the

@@ -51,32 +51,40 @@ teg_result teg_stream_create(teg_session* session, teg_stream** out_stream,
   return TEG_OK;
 }
 
-static void unlink_stream(teg_stream* stream) {
-  teg_device* device = stream->session->device;
-  tegi_mutex_lock(&device->registry);
-  teg_stream** at = &stream->session->streams;
-  while (*at && *at != stream) at = &(*at)->next;
-  if (*at) *at = stream->next;
-  tegi_mutex_unlock(&device->registry);
-}
-
-// Buffers of a stream that goes are at home on the session's first one.
+// Buffers of a stream that goes are at home on their session's first one.
 static void rehome(void* user, void* record) {
   const teg_stream* gone = user;
   teg_buffer* buffer = record;
   if (buffer->block.state == TEGI_BLOCK_USED && buffer->stream == gone) {
-    buffer->stream = gone->session->first_stream;
+    buffer->stream = buffer->session->first_stream;
   }
+}
+
+static void rehome_all(teg_session* session, teg_stream* gone) {
+  tegi_lock_acquire(&session->lock);
+  tegi_slab_each(&session->blocks, rehome, gone);
+  tegi_lock_release(&session->lock);
+}
+
+// A buffer of any session may have the stream for its home.
+static void unlink_stream(teg_stream* stream) {
+  teg_session* own = stream->session;
+  teg_device* device = own->device;
+  tegi_mutex_lock(&device->registry);
+  teg_stream** at = &own->streams;
+  while (*at && *at != stream) at = &(*at)->next;
+  if (*at) *at = stream->next;
+  for (teg_session* session = device->sessions; session;
+       session = session->next) {
+    rehome_all(session, stream);
+  }
+  tegi_mutex_unlock(&device->registry);
 }
 
 void teg_stream_destroy(teg_stream* stream) {
   if (!stream || stream == stream->session->first_stream) return;
-  teg_session* session = stream->session;
-  teg_device* device = session->device;
+  teg_device* device = stream->session->device;
   unlink_stream(stream);
-  tegi_lock_acquire(&session->lock);
-  tegi_slab_each(&session->blocks, rehome, stream);
-  tegi_lock_release(&session->lock);
   uint64_t submitted = tegi_load_acquire(&stream->timeline.submitted);
   teg_error ignored;
   (void)device->tables.queue->wait(stream->queue, submitted, &ignored);
@@ -132,15 +140,22 @@ static teg_result stamp(teg_stream* stream, teg_buffer* buffer,
                         buffer->number);
 }
 
-// What a buffer inherited from streams of other queues has to be waited for
-// on the device before its first command here. Same queue: nothing.
+// The first use of a new owner on another stream than its home: what the home
+// stream has recorded on the bytes for who had them before is not overtaken.
+// (Streams of other queues would have to be waited for on the device as well.)
 static teg_result begin_use(teg_stream* stream, teg_buffer* buffer,
                             teg_error* err) {
   TEG_REQUIRE(buffer->session->device == stream->session->device, err,
               "buffer %" PRIu64 " is on another device than the stream",
               buffer->number);
   use_from_this_thread(stream);
-  return stamp(stream, buffer, err);
+  teg_result result = TEG_OK;
+  if (buffer->inherited.serial &&
+      buffer->inherited.stream != stream->timeline.id) {
+    result =
+        tegi_device_submit_use(stream->session->device, buffer->inherited, err);
+  }
+  return result == TEG_OK ? stamp(stream, buffer, err) : result;
 }
 
 teg_result teg_stream_fill(teg_stream* stream, teg_buffer* target,
@@ -307,7 +322,7 @@ teg_result teg_stream_wait(teg_stream* stream, uint64_t serial,
   teg_result result = queue->wait(stream->queue, serial, err);
   tegi_stream_poll(stream);
   tegi_session_collect(stream->session);
-  return result;
+  return result == TEG_OK ? tegi_stream_take_error(stream, err) : result;
 }
 
 teg_result teg_stream_wait_for(teg_stream* stream, teg_stream* other,
