@@ -280,7 +280,8 @@ static tegi_block* open_page(paged_policy* self, tegi_extent* extent,
   tegi_chunk* page = tegi_slab_take(&self->chunks);
   tegi_block* hole = NULL;
   if (page) {
-    *page = (tegi_chunk){.extent = extent, .bytes = extent->bytes};
+    *page = (tegi_chunk){
+        .extent = extent, .bytes = extent->bytes, .is_placed = true};
     hole = tegi_arena_begin(self->env.blocks, page, self->env.policy_index);
     if (!hole) tegi_slab_give(&self->chunks, page);
   }

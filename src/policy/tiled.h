@@ -35,6 +35,9 @@ typedef struct tiled_policy {
   tiled_steals steals;
   tegi_slab chunks;
   tegi_chunk* first_chunk;
+  // Serves what cannot be mapped any more, at the mapping limit: paged. NULL
+  // until the limit was met once.
+  tegi_policy* placed;
 } tiled_policy;
 
 // ---- tiled.c: all locked
