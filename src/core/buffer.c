@@ -354,12 +354,12 @@ teg_result teg_buffer_used_on(teg_buffer* buffer, teg_stream* stream,
 
 // ---- Map -------------------------------------------------------------------
 
-// A checker is told that the CPU now owns the contents.
-static teg_result tell_host_access(const teg_buffer* buffer, teg_error* err) {
+teg_result tegi_buffer_host_access(const teg_buffer* buffer, uint64_t offset,
+                                   uint64_t size, teg_error* err) {
   const teg_device* device = buffer->session->device;
   if (!device->tables.check) return TEG_OK;
-  teg_span span = {buffer->block.extent->memory, buffer->block.offset,
-                   buffer->size, buffer->number};
+  teg_span span = {buffer->block.extent->memory, buffer->block.offset + offset,
+                   size, buffer->number};
   return device->tables.check->host_access(device->backend, &span, false, true,
                                            err);
 }
@@ -390,7 +390,8 @@ teg_result teg_buffer_map(teg_buffer* buffer, void** out_pointer,
   teg_result result =
       tegi_device_wait(device, &use, buffer->stream->timeline.id, err);
   tegi_use_clear(host, &use);
-  if (result == TEG_OK) result = tell_host_access(buffer, err);
+  if (result == TEG_OK)
+    result = tegi_buffer_host_access(buffer, 0, buffer->size, err);
   if (result != TEG_OK) return result;
   tegi_lock_acquire(&session->lock);
   buffer->block.use.host_holds++;

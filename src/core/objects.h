@@ -15,6 +15,7 @@
 #include "core/heaps.h"
 #include "core/options.h"
 #include "core/reuse.h"
+#include "core/transfer.h"
 #include "range/bins.h"
 #include "tegula/device.h"
 #include "tegula/session.h"
@@ -87,6 +88,7 @@ struct teg_stream {
   teg_queue_stream* queue;
   tegi_atomic_u64 thread;  // that recorded or submitted last; 0 = none yet
   uint32_t pin_count;      // guarded by device->lock
+  tegi_ring ring;          // staging of its uploads
   // Of a batch that the library waited for: for whoever waits for the stream
   // next. TEG_OK = none. Guarded by device->lock.
   teg_error kept_error;
@@ -134,6 +136,7 @@ struct teg_session {
   tegi_tag tags[TEGI_TAG_COUNT];
   uint32_t tag_count;
   tegi_atomic_u64 hit_count;
+  tegi_atomic_u64 written_bytes[TEGI_WAY_COUNT];  // by the way they took
   tegi_atomic_u64 peak_run_live_bytes;
   uint64_t published_run_bytes;
   uint64_t published_static_bytes;
@@ -190,7 +193,20 @@ teg_result tegi_device_submit_use(teg_device* device, tegi_use use,
 // The error that a wait of the library's own has found, once.
 teg_result tegi_stream_take_error(teg_stream* stream, teg_error* err);
 
+// ---- core/buffer.c
+// A checker is told that the CPU has written bytes of the buffer.
+teg_result tegi_buffer_host_access(const teg_buffer* buffer, uint64_t offset,
+                                   uint64_t size, teg_error* err);
+
 // ---- core/stream.c
+// TEG_INVALID, naming |what|, for bytes that are not in the buffer.
+teg_result tegi_buffer_check_range(const teg_buffer* buffer, const char* what,
+                                   uint64_t offset, uint64_t size,
+                                   teg_error* err);
+// Before a command that touches the buffer is recorded: orders it behind what
+// the buffer inherited, and stamps the buffer.
+teg_result tegi_stream_begin_use(teg_stream* stream, teg_buffer* buffer,
+                                 teg_error* err);
 // As teg_stream_submit, for the ladder and waits: only when |stream| is the
 // calling thread's own, TEG_BAD_STATE otherwise.
 teg_result tegi_stream_submit_own(teg_stream* stream, teg_error* err);
