@@ -397,6 +397,7 @@ static tegi_block* adopt(dynamic_policy* self, const dynamic_want* want) {
     return block;
   }
   tegi_lock_acquire(env->lock);
+  block->state = TEGI_BLOCK_FREE;
   tegi_slab_give(env->blocks, block);
   tegi_lock_release(env->lock);
   return NULL;
