@@ -48,16 +48,13 @@ struct teg_device {
   uint32_t next_session_number;  // guarded by registry
 
   tegi_lock lock;
-  teg_stream** streams;        // by id; NULL = gone. Guarded by lock
-  size_t stream_capacity;      // guarded by lock
-  uint32_t next_stream_id;     // guarded by lock
-  tegi_slab extents;           // guarded by lock
-  tegi_slab lent_blocks;       // guarded by lock
-  tegi_bins* lent;             // free buffers of any session. Guarded by lock
-  tegi_atomic_u64 lent_bytes;  // written under lock
-  // Retired by sessions that have ended, and not idle yet. Guarded by lock
-  tegi_extent* orphans;
-  tegi_heaps heaps;            // guarded by lock
+  teg_stream** streams;     // by id; NULL = gone. Guarded by lock
+  size_t stream_capacity;   // guarded by lock
+  uint32_t next_stream_id;  // guarded by lock
+  tegi_slab extents;        // guarded by lock
+  tegi_slab lent_blocks;    // guarded by lock
+  tegi_bins* lent;          // free buffers of any session. Guarded by lock
+  tegi_heaps heaps;         // guarded by lock
   tegi_timelines timelines;
 
   // Any number of writers.
@@ -201,13 +198,9 @@ teg_result tegi_stream_submit_own(teg_stream* stream, teg_error* err);
 extern const tegi_source_ops tegi_core_source_ops;
 // Destroys what was retired and is idle. No lock is held.
 void tegi_session_collect(teg_session* session);
-// As above, and leaves to the device what is not idle yet because a stream of
-// another session uses it. Nobody else sees the session any more.
-void tegi_session_collect_last(teg_session* session);
 // Gives wholly free heaps back; |is_aged| only those free for `age` runs.
 uint64_t tegi_device_trim_heaps(teg_device* device, uint64_t min_age_runs);
-// Destroys lent buffers that are idle, and so what ended sessions have left;
-// the bytes given back.
+// Destroys lent buffers that are idle; the bytes given back.
 uint64_t tegi_device_trim_lent(teg_device* device);
 void tegi_device_add_reserved(teg_device* device, uint64_t bytes);
 
