@@ -263,16 +263,14 @@ teg_result teg_buffer_resize(teg_buffer* buffer, uint64_t size,
               buffer->max_size);
   teg_session* session = buffer->session;
   tegi_policy* policy = tegi_buffer_policy(buffer);
-  if (!policy->ops->resize) {
-    return tegi_error_set(err, TEG_UNSUPPORTED,
-                          "buffer_resize: policy %s cannot grow in place",
-                          policy->ops->name);
-  }
   uint64_t alignment = session->device->caps.buffer_alignment;
   tegi_mutex_lock(&session->growth);
-  teg_result result = policy->ops->resize(policy, &buffer->block,
-                                          tegi_align_up(size, alignment),
-                                          buffer->stream->timeline.id, err);
+  teg_result result =
+      !policy->ops->resize
+          ? TEG_OK
+          : policy->ops->resize(policy, &buffer->block,
+                                tegi_align_up(size, alignment),
+                                buffer->stream->timeline.id, err);
   if (result == TEG_OK) {
     tegi_lock_acquire(&session->lock);
     tegi_counters* all[] = {

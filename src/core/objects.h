@@ -49,14 +49,13 @@ struct teg_device {
   uint32_t next_session_number;  // guarded by registry
 
   tegi_lock lock;
-  teg_stream** streams;        // by id; NULL = gone. Guarded by lock
-  size_t stream_capacity;      // guarded by lock
-  uint32_t next_stream_id;     // guarded by lock
-  tegi_slab extents;           // guarded by lock
-  tegi_slab lent_blocks;       // guarded by lock
-  tegi_bins* lent;             // free buffers of any session. Guarded by lock
-  tegi_atomic_u64 lent_bytes;  // written under lock
-  tegi_heaps heaps;            // guarded by lock
+  teg_stream** streams;     // by id; NULL = gone. Guarded by lock
+  size_t stream_capacity;   // guarded by lock
+  uint32_t next_stream_id;  // guarded by lock
+  tegi_slab extents;        // guarded by lock
+  tegi_slab lent_blocks;    // guarded by lock
+  tegi_bins* lent;          // free buffers of any session. Guarded by lock
+  tegi_heaps heaps;         // guarded by lock
   tegi_timelines timelines;
 
   // Any number of writers.

@@ -137,7 +137,7 @@ static void free_session(teg_session* session) {
   tegi_session_collect(session);
   session->first_stream = NULL;
   while (session->streams) teg_stream_destroy(session->streams);
-  tegi_session_collect(session);
+  tegi_session_collect_last(session);
   tegi_slab_destroy(&session->blocks);
   for (uint32_t i = 0; i < TEGI_TAG_COUNT; ++i) {
     char* name = session->tags[i].name;

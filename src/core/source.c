@@ -300,7 +300,6 @@ static void lend(tegi_source* source, tegi_extent* extent, tegi_use_set* use) {
     extent->use = *use;
     *use = (tegi_use_set){0};
     tegi_bins_insert(device->lent, block, block->size);
-    tegi_fetch_add_relaxed(&device->lent_bytes, block->size);
   }
   tegi_lock_release(&device->lock);
   if (!block) retire(source, extent, use);
@@ -325,7 +324,6 @@ static bool may_adopt(void* user, const tegi_block* block) {
 
 static tegi_extent* unlend(teg_device* device, tegi_block* block) {
   tegi_extent* extent = block->extent;
-  subtract(&device->lent_bytes, block->size);
   tegi_bins_remove(device->lent, block);
   tegi_slab_give(&device->lent_blocks, block);
   return extent;
@@ -381,10 +379,6 @@ static uint64_t destroy_lent(teg_device* device, uint64_t wanted) {
 
 uint64_t tegi_device_trim_lent(teg_device* device) {
   return destroy_lent(device, UINT64_MAX);
-}
-
-static uint64_t lent(tegi_source* source) {
-  return tegi_load_relaxed(&device_of(source)->lent_bytes);
 }
 
 static uint64_t trim_lent(tegi_source* source, uint64_t wanted) {
@@ -605,7 +599,6 @@ const tegi_source_ops tegi_core_source_ops = {
     .run_peak = run_peak,
     .lend = lend,
     .adopt = adopt,
-    .lent = lent,
     .tiles_take = tiles_take,
     .tiles_give = tiles_give,
     .wait = wait,

@@ -82,8 +82,6 @@ typedef struct tegi_source_ops {
   tegi_extent* (*adopt)(tegi_source* source, uint64_t min_bytes,
                         uint64_t max_bytes, tegi_stream_id stream,
                         tegi_use_set* out_use);
-  // Bytes of all buffers that are lent now.
-  uint64_t (*lent)(tegi_source* source);
 
   // Takes up to |count| free tiles of the device, neighbours together, from
   // the fullest heaps first. Returns how many. And gives idle tiles back.

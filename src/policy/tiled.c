@@ -474,7 +474,8 @@ static teg_result fill_block(tiled_policy* self, tegi_block* block,
   return result;
 }
 
-// A block at its own chunk, of which |request->size| bytes are backed now.
+// A block over all of its own chunk, so that no neighbour shares a tile that
+// may go; |request->size| bytes of it are backed now.
 static teg_result grow_growing(tiled_policy* self, const tegi_request* request,
                                tegi_block** out_block, teg_error* err) {
   tegi_source* source = self->env.source;
@@ -484,8 +485,7 @@ static teg_result grow_growing(tiled_policy* self, const tegi_request* request,
   if (result != TEG_OK) return result;
   tegi_lock_acquire(self->env.lock);
   tegi_chunk* chunk = enter_chunk(self, extent, false);
-  tegi_block* block =
-      chunk ? cut_open(self, chunk->first, request->max_size) : NULL;
+  tegi_block* block = chunk ? cut_open(self, chunk->first, chunk->bytes) : NULL;
   if (!chunk) {
     tegi_use_set none = {0};
     source->ops->retire(source, extent, &none);
@@ -622,8 +622,9 @@ static void run_end(tegi_policy* policy, tegi_stream_id stream) {
 static void destroy(tegi_policy* policy) {
   tiled_policy* self = cast(policy);
   if (self->placed) self->placed->ops->destroy(self->placed);
-  // Nothing of the session is pending any more, so every tile can go.
-  (void)tegi_tiled_give_back(self, UINT32_MAX, true, 0);
+  for (tegi_chunk* chunk = self->first_chunk; chunk; chunk = chunk->next) {
+    tegi_tiled_give_all(self, chunk);
+  }
   tegi_lock_acquire(self->env.lock);
   while (self->first_chunk) drop_chunk(self, self->first_chunk);
   tegi_lock_release(self->env.lock);
