@@ -55,7 +55,9 @@ struct teg_device {
   tegi_slab extents;        // guarded by lock
   tegi_slab lent_blocks;    // guarded by lock
   tegi_bins* lent;          // free buffers of any session. Guarded by lock
-  tegi_heaps heaps;         // guarded by lock
+  // Retired by sessions that have ended, and not idle yet. Guarded by lock
+  tegi_extent* orphans;
+  tegi_heaps heaps;  // guarded by lock
   tegi_timelines timelines;
 
   // Any number of writers.
@@ -214,9 +216,13 @@ teg_result tegi_stream_submit_own(teg_stream* stream, teg_error* err);
 extern const tegi_source_ops tegi_core_source_ops;
 // Destroys what was retired and is idle. No lock is held.
 void tegi_session_collect(teg_session* session);
+// As above, and leaves to the device what is not idle yet because a stream of
+// another session uses it. Nobody else sees the session any more.
+void tegi_session_collect_last(teg_session* session);
 // Gives wholly free heaps back; |is_aged| only those free for `age` runs.
 uint64_t tegi_device_trim_heaps(teg_device* device, uint64_t min_age_runs);
-// Destroys lent buffers that are idle; the bytes given back.
+// Destroys lent buffers that are idle, and so what ended sessions have left;
+// the bytes given back.
 uint64_t tegi_device_trim_lent(teg_device* device);
 void tegi_device_add_reserved(teg_device* device, uint64_t bytes);
 

@@ -217,6 +217,31 @@ void tegi_session_collect(teg_session* session) {
   }
 }
 
+void tegi_session_collect_last(teg_session* session) {
+  tegi_session_collect(session);
+  teg_device* device = session->device;
+  tegi_lock_acquire(&device->lock);
+  if (session->retired_head) {
+    *session->retired_tail = device->orphans;
+    device->orphans = session->retired_head;
+    session->retired_head = NULL;
+  }
+  tegi_lock_release(&device->lock);
+}
+
+// An idle orphan, out of the list; NULL = none.
+static tegi_extent* take_orphan(teg_device* device) {
+  tegi_lock_acquire(&device->lock);
+  tegi_extent** at = &device->orphans;
+  while (*at && !tegi_set_is_idle(&device->timelines, &(*at)->use)) {
+    at = &(*at)->next;
+  }
+  tegi_extent* extent = *at;
+  if (extent) *at = extent->next;
+  tegi_lock_release(&device->lock);
+  return extent;
+}
+
 static void collect(tegi_source* source) {
   tegi_session_collect(session_of(source));
 }
@@ -378,7 +403,13 @@ static uint64_t destroy_lent(teg_device* device, uint64_t wanted) {
 }
 
 uint64_t tegi_device_trim_lent(teg_device* device) {
-  return destroy_lent(device, UINT64_MAX);
+  uint64_t bytes = destroy_lent(device, UINT64_MAX);
+  tegi_extent* orphan;
+  while ((orphan = take_orphan(device)) != NULL) {
+    bytes += orphan->bytes;
+    destroy_extent(device, orphan);
+  }
+  return bytes;
 }
 
 static uint64_t trim_lent(tegi_source* source, uint64_t wanted) {

@@ -51,40 +51,32 @@ teg_result teg_stream_create(teg_session* session, teg_stream** out_stream,
   return TEG_OK;
 }
 
-// Buffers of a stream that goes are at home on their session's first one.
+static void unlink_stream(teg_stream* stream) {
+  teg_device* device = stream->session->device;
+  tegi_mutex_lock(&device->registry);
+  teg_stream** at = &stream->session->streams;
+  while (*at && *at != stream) at = &(*at)->next;
+  if (*at) *at = stream->next;
+  tegi_mutex_unlock(&device->registry);
+}
+
+// Buffers of a stream that goes are at home on the session's first one.
 static void rehome(void* user, void* record) {
   const teg_stream* gone = user;
   teg_buffer* buffer = record;
   if (buffer->block.state == TEGI_BLOCK_USED && buffer->stream == gone) {
-    buffer->stream = buffer->session->first_stream;
+    buffer->stream = gone->session->first_stream;
   }
-}
-
-static void rehome_all(teg_session* session, teg_stream* gone) {
-  tegi_lock_acquire(&session->lock);
-  tegi_slab_each(&session->blocks, rehome, gone);
-  tegi_lock_release(&session->lock);
-}
-
-// A buffer of any session may have the stream for its home.
-static void unlink_stream(teg_stream* stream) {
-  teg_session* own = stream->session;
-  teg_device* device = own->device;
-  tegi_mutex_lock(&device->registry);
-  teg_stream** at = &own->streams;
-  while (*at && *at != stream) at = &(*at)->next;
-  if (*at) *at = stream->next;
-  for (teg_session* session = device->sessions; session;
-       session = session->next) {
-    rehome_all(session, stream);
-  }
-  tegi_mutex_unlock(&device->registry);
 }
 
 void teg_stream_destroy(teg_stream* stream) {
   if (!stream || stream == stream->session->first_stream) return;
-  teg_device* device = stream->session->device;
+  teg_session* session = stream->session;
+  teg_device* device = session->device;
   unlink_stream(stream);
+  tegi_lock_acquire(&session->lock);
+  tegi_slab_each(&session->blocks, rehome, stream);
+  tegi_lock_release(&session->lock);
   uint64_t submitted = tegi_load_acquire(&stream->timeline.submitted);
   teg_error ignored;
   (void)device->tables.queue->wait(stream->queue, submitted, &ignored);

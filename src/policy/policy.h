@@ -223,7 +223,8 @@ typedef struct tegi_policy_ops {
   uint32_t (*lend_tiles)(tegi_policy* policy, uint32_t count, bool may_wait,
                          tegi_stream_id stream);
   // Optional. Under the growth mutex: changes the size of a block made with
-  // max_size. State as before on failure.
+  // max_size. State as before on failure. NULL = blocks are made with their
+  // largest size at once.
   teg_result (*resize)(tegi_policy* policy, tegi_block* block, uint64_t size,
                        tegi_stream_id stream, teg_error* err);
   // Locked. TEG_BAD_STATE with what is wrong.

@@ -39,7 +39,7 @@ static void set_options(rig* r, const char* settings) {
   OK(teg_options_set_pair(r->options, "completion=told", &r->err));
   char text[256];
   assert_true(strlen(settings) < sizeof text);
-  strcpy(text, settings);
+  memcpy(text, settings, strlen(settings) + 1);
   for (char* pair = strtok(text, " "); pair; pair = strtok(NULL, " ")) {
     OK(teg_options_set_pair(r->options, pair, &r->err));
   }
