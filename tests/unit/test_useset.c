@@ -24,7 +24,7 @@ typedef struct scene {
 } scene;
 
 static void scene_init(scene* s) {
-  *s = (scene){.models = {{{0}}}};
+  memset(s, 0, sizeof *s);
   teg_allocator allocator = device_fixture_allocator(&s->allocator);
   assert_int_equal(tegi_host_init(&s->host, &allocator, NULL), TEG_OK);
 }
