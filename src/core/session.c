@@ -35,6 +35,7 @@ static void fill_policy_options(teg_session* session) {
       .exclusive_max_bytes = o->exclusive_max,
       .exclusive_age_requests = (uint32_t)o->exclusive_age,
       .planned_warmup_runs = (uint32_t)o->planned_warmup,
+      .planned_horizon_runs = (uint32_t)o->planned_horizon,
       .buckets = o->buckets.text,
   };
 }

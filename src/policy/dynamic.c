@@ -18,7 +18,9 @@
 //   5. a new buffer: the class's bound if that is close, else exact. If that
 //      would hold more than the cap, idle buffers go first, the largest and
 //      coldest of them.
-// Classes, limits and series of growing sizes change in run_end only.
+// Until dynamic_period runs have been seen each size is a class of its own, as
+// far as there are classes. From then on classes, limits and the bounds of
+// growing sizes change in run_end only.
 //
 // Locking: shelf, sizes and the counters below are guarded by the session's
 // short lock. The learner, and the order of create, reclaim and learn, by the
@@ -60,9 +62,10 @@ typedef struct dynamic_policy {
   tegi_shelf shelf;
   tegi_sizes sizes;
   uint64_t live_bytes;
-  uint64_t peak_live_bytes;  // since everything free was given back
-  uint64_t peak_held_bytes;  // the same
-  uint64_t run_count;        // runs that asked for anything
+  // The most since everything free was given back last.
+  uint64_t peak_live_bytes;
+  uint64_t peak_held_bytes;
+  uint64_t run_count;
 
   // Guarded by the growth mutex.
   tegi_learner learner;

@@ -142,7 +142,7 @@ static bool is_same_run(const record* a, const record* b) {
 static uint64_t planned_size(uint64_t before, uint64_t after,
                              uint32_t horizon_runs, uint64_t alignment) {
   uint64_t step = after - before;
-  if (step == 0) return after;
+  if (step == 0 || horizon_runs == 0) return after;
   uint64_t room =
       tegi_min_u64(step * horizon_runs, after / GROWTH_WASTE_DIVISOR);
   return tegi_align_up(after + tegi_max_u64(room, step), alignment);
@@ -162,7 +162,7 @@ static void plan_intervals(planned_policy* self, const record* before,
       // Only what is released in the run has a size in the plan.
       interval->last = t;
       interval->size = planned_size(before->sizes[index], after->sizes[index],
-                                    env->options->dynamic_horizon_runs,
+                                    env->options->planned_horizon_runs,
                                     env->caps->buffer_alignment);
     } else {
       interval->first = t;

@@ -163,6 +163,7 @@ typedef struct tegi_policy_options {
   uint64_t exclusive_max_bytes;
   uint32_t exclusive_age_requests;
   uint32_t planned_warmup_runs;
+  uint32_t planned_horizon_runs;
   const char* buckets;  // "64:250 128:200 ..."; "" = ONNX Runtime's table
 } tegi_policy_options;
 
