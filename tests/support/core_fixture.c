@@ -8,8 +8,8 @@
 #include "support/tile_census.h"
 
 const char* const core_policies[] = {
-    "disabled", "lazy",  "simple",  "bucket", "dynamic", "paged",
-    "exclusive", "tiled", "planned", NULL,
+    "disabled", "lazy",      "simple", "bucket",  "dynamic",
+    "paged",    "exclusive", "tiled",  "planned", NULL,
 };
 
 // ---- Host memory and log
@@ -80,7 +80,10 @@ static teg_options* new_options(const char* text) {
 
 teg_result core_try_open(core_fixture* fx, const char* backend,
                          const char* options) {
+  uint64_t fail_from = tegi_load_relaxed(&fx->fail_from);
+  uint64_t fail_count = tegi_load_relaxed(&fx->fail_count);
   memset(fx, 0, sizeof *fx);
+  core_fail_host(fx, fail_from, fail_count);
   teg_device_params params = TEG_DEVICE_PARAMS_INIT;
   teg_options* set = new_options(options);
   params.backend = backend;
@@ -152,8 +155,7 @@ teg_buffer* core_buffer_of(core_fixture* fx, teg_session* session,
   return buffer;
 }
 
-teg_buffer* core_buffer(core_fixture* fx, teg_session* session,
-                        uint64_t size) {
+teg_buffer* core_buffer(core_fixture* fx, teg_session* session, uint64_t size) {
   return core_buffer_of(fx, session, size, TEG_LIFETIME_RUN);
 }
 

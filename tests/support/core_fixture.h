@@ -48,7 +48,7 @@ teg_result core_try_open(core_fixture* fx, const char* backend,
 void core_close(core_fixture* fx);
 
 // From now on allocations are counted, and number |from| fails with the
-// |count| - 1 after it. 0 = none fails.
+// |count| - 1 after it. 0 = none fails. Outlives core_open().
 void core_fail_host(core_fixture* fx, uint64_t from, uint64_t count);
 
 // Sets the pairs of |text| in |options|. Asserts success.
