@@ -16,7 +16,7 @@
 #include "base/memory.h"
 
 enum {
-  TEGI_LEARN_RUNS = 8,       // runs that are remembered
+  TEGI_LEARN_RUNS = 8,  // runs that are remembered
   // Sizes that are told apart when learning: four a class between these two.
   TEGI_LEARN_LEAST_SIZES = 128,
   TEGI_LEARN_MOST_SIZES = 256,

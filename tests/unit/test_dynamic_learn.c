@@ -143,11 +143,11 @@ static void merge_keeps_the_largest_size_and_every_peak(void** state) {
       t.sums[i][r] = t.sums[i + 1][r] - t.sums[i][r];  // rows of their own
     }
   }
-  tegi_usage_merge(&t.usage, TEGI_LEARN_SIZES, costs);
-  assert_int_equal(t.usage.size_count, TEGI_LEARN_SIZES);
-  assert_true(t.sizes[TEGI_LEARN_SIZES - 1] == largest);
+  tegi_usage_merge(&t.usage, TEGI_LEARN_MOST_SIZES, costs);
+  assert_int_equal(t.usage.size_count, TEGI_LEARN_MOST_SIZES);
+  assert_true(t.sizes[TEGI_LEARN_MOST_SIZES - 1] == largest);
   uint32_t again[TEGI_LEARN_RUNS] = {0};
-  for (uint32_t i = 0; i < TEGI_LEARN_SIZES; ++i) {
+  for (uint32_t i = 0; i < TEGI_LEARN_MOST_SIZES; ++i) {
     if (i > 0) assert_true(t.sizes[i - 1] < t.sizes[i]);
     for (uint32_t r = 0; r < TEGI_LEARN_RUNS; ++r) again[r] += t.sums[i][r];
   }
