@@ -196,11 +196,12 @@ static void foreign_buffers_are_stamped_at_their_end(void** state) {
 
 // Named streams without host memory: all or nothing, and nothing is lost.
 static void naming_streams_without_host_memory(void** state) {
+  enum { STREAMS = 7 };  // fill the first entry and a node
   scene* s = *state;
   teg_buffer* buffer = core_buffer(&s->fx, s->session, SIZE);
-  teg_stream* streams[6];
+  teg_stream* streams[STREAMS];
   uint64_t failures = 0;
-  for (uint32_t i = 0; i < 6; i++) {
+  for (uint32_t i = 0; i < STREAMS; i++) {
     CORE_OK(&s->fx, teg_stream_create(s->session, &streams[i], &s->fx.err));
     teg_result result = TEG_OUT_OF_HOST_MEMORY;
     for (uint64_t k = 1; result != TEG_OK; k++) {
@@ -212,26 +213,31 @@ static void naming_streams_without_host_memory(void** state) {
     }
   }
   assert_true(failures >= 2);
-  for (uint32_t i = 0; i < 6; i++) core_finish(&s->fx, streams[i]);
+  for (uint32_t i = 0; i < STREAMS; i++) core_finish(&s->fx, streams[i]);
   core_finish(&s->fx, s->a);
   teg_buffer_info info = core_info(buffer);
   // At the end it is stamped on all of them without needing memory.
   core_fail_host(&s->fx, 1, UINT64_MAX);
   teg_buffer_destroy(buffer);
   core_fail_host(&s->fx, 0, 0);
-  for (uint32_t i = 0; i < 6; i++) {
+  for (uint32_t i = 0; i < STREAMS; i++) {
     teg_buffer* fresh = core_buffer(&s->fx, s->session, SIZE);
     assert_false(is_same_memory(fresh, &info));
     teg_buffer_destroy(fresh);
     core_submit(&s->fx, streams[i]);
   }
+  // Its home stream's is left.
+  teg_buffer* others[2];
+  for (int i = 0; i < 2; i++) {
+    others[i] = core_buffer_on(&s->fx, s->session, SIZE, s->b);
+    assert_false(is_same_memory(others[i], &info));
+  }
   core_submit(&s->fx, s->a);
-  teg_buffer* other = core_buffer(&s->fx, s->session, SIZE);
-  teg_buffer* fresh = core_buffer(&s->fx, s->session, SIZE);
-  assert_true(is_same_memory(fresh, &info) || is_same_memory(other, &info));
+  teg_buffer* fresh = core_buffer_on(&s->fx, s->session, SIZE, s->b);
+  assert_true(is_same_memory(fresh, &info));
   teg_buffer_destroy(fresh);
-  teg_buffer_destroy(other);
-  for (uint32_t i = 0; i < 6; i++) teg_stream_destroy(streams[i]);
+  for (int i = 0; i < 2; i++) teg_buffer_destroy(others[i]);
+  for (uint32_t i = 0; i < STREAMS; i++) teg_stream_destroy(streams[i]);
 }
 
 // ---- What gives stamps back.

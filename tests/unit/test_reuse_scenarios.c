@@ -90,6 +90,15 @@ static void store(scene* s, teg_buffer* buffer, uint32_t word) {
   teg_buffer_unmap(buffer);
 }
 
+// The program writes |word| to all of a buffer, in its place in the stream.
+static void write_words(scene* s, teg_stream* stream, teg_buffer* buffer,
+                        uint32_t word) {
+  static uint32_t words[SIZE / 4];
+  uint64_t size = core_info(buffer).size;
+  for (uint64_t i = 0; i < size / 4; i++) words[i] = word;
+  took(s, teg_stream_write(stream, buffer, 0, words, size, &s->fx.err));
+}
+
 // Everything that could write is over: |size| bytes at |offset| must be
 // |word|.
 static void expect_at(scene* s, teg_buffer* buffer, uint64_t offset,
@@ -353,6 +362,67 @@ static void cpu_loads_many_tensors(scene* s) {
   for (uint32_t i = 0; i < TENSORS; i++) teg_buffer_destroy(tensors[i]);
 }
 
+// ---- The same with writes that take their place in the stream.
+
+static void write_after_recorded(scene* s) {
+  teg_buffer* old = make(s, s->a, SIZE);
+  fill(s, s->a, old, 1);
+  copy(s, s->a, s->out, 0, old, SIZE);
+  teg_buffer_destroy(old);
+  teg_buffer* fresh = make(s, s->a, SIZE);
+  write_words(s, s->a, fresh, 2);
+  finish(s, s->a);
+  expect(s, s->out, 1);
+  expect(s, fresh, 2);
+  teg_buffer_destroy(fresh);
+}
+
+// W R W R again.
+static void write_twice_into_a_live_buffer(scene* s) {
+  teg_buffer* buffer = make(s, s->a, TILE);
+  write_words(s, s->a, buffer, 1);
+  copy(s, s->a, s->out, 0, buffer, TILE);
+  write_words(s, s->a, buffer, 2);
+  copy(s, s->a, s->out, TILE, buffer, TILE);
+  finish(s, s->a);
+  expect_at(s, s->out, 0, TILE, 1);
+  expect_at(s, s->out, TILE, TILE, 2);
+  teg_buffer_destroy(buffer);
+}
+
+static void write_parameters_of_each_launch(scene* s) {
+  enum { LAUNCHES = 40 };
+  uint32_t indices[LAUNCHES];
+  fill(s, s->a, s->out, 0);
+  for (uint32_t i = 0; i < LAUNCHES; i++) {
+    indices[i] = i;
+    teg_buffer* params =
+        make_of(s, s->a, 256, TEG_LIFETIME_PARAMS, TEG_BUFFER_NONE);
+    write_words(s, s->a, params, 100 + i);
+    call_add(s, &indices[i], params);
+    teg_buffer_destroy(params);
+  }
+  finish(s, s->a);
+  for (uint32_t i = 0; i < LAUNCHES; i++) {
+    expect_at(s, s->out, 4 * i, 4, 100 + i);
+  }
+}
+
+// Written on another stream than the one that has used the bytes.
+static void write_elsewhere(scene* s) {
+  teg_buffer* old = make(s, s->a, SIZE);
+  fill(s, s->a, old, 1);
+  teg_buffer_destroy(old);
+  teg_buffer* fresh = make(s, s->a, SIZE);
+  write_words(s, s->b, fresh, 2);
+  submit(s, s->b);
+  submit(s, s->a);
+  wait(s, s->a);
+  wait(s, s->b);
+  expect(s, fresh, 2);
+  teg_buffer_destroy(fresh);
+}
+
 // ---- Uses that tegula cannot see.
 
 // What a program does with a native handle: past the library, under the nose
@@ -562,6 +632,10 @@ static const scenario scenarios[] = {
     {"cpu_writes_parameters_of_each_launch",
      cpu_writes_parameters_of_each_launch, ALL},
     {"cpu_loads_many_tensors", cpu_loads_many_tensors, ALL},
+    {"write_after_recorded", write_after_recorded, KEEPING},
+    {"write_twice_into_a_live_buffer", write_twice_into_a_live_buffer, ALL},
+    {"write_parameters_of_each_launch", write_parameters_of_each_launch, ALL},
+    {"write_elsewhere", write_elsewhere, KEEPING},
     {"foreign_on_its_home_stream", foreign_on_its_home_stream, ALL},
     {"foreign_on_a_named_stream", foreign_on_a_named_stream, ALL},
     {"foreign_by_name_on_its_home_stream", foreign_by_name_on_its_home_stream,
