@@ -11,6 +11,9 @@ install(TARGETS tegula_static EXPORT tegula-static-targets)
 if(TARGET tegula_program)
   install(TARGETS tegula_program)
 endif()
+# What the program runs to read PyTorch's snapshots.
+install(PROGRAMS tools/pytorch_snapshot.py
+        DESTINATION "${CMAKE_INSTALL_DATADIR}/tegula")
 install(
   DIRECTORY include/tegula
   DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"

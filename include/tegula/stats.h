@@ -31,7 +31,9 @@ extern "C" {
   X(tiles_remapped_count, "tiles mapped anew that had been mapped before") \
   X(wait_count, "times a policy waited for the device")                    \
   X(wait_ns, "time spent in those waits, nanoseconds")                     \
-  X(failure_count, "buffers that could not be made")
+  X(failure_count, "buffers that could not be made")                       \
+  X(direct_write_bytes, "written through a buffer's own mapping")          \
+  X(ring_write_bytes, "written through the staging ring")
 
 typedef struct teg_stats {
   uint32_t struct_size;

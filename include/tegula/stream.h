@@ -45,6 +45,27 @@ TEG_API TEG_NODISCARD teg_result teg_stream_copy(
     teg_stream* stream, teg_buffer* target, uint64_t target_offset,
     teg_buffer* source, uint64_t source_offset, uint64_t size, teg_error* err);
 
+// Writes |size| bytes of the program's memory to the buffer, in their place in
+// the stream: commands recorded before see the old bytes, commands recorded
+// after the new ones. |data| is the program's again when this returns.
+// Where nothing can touch the bytes any more, and they have a host pointer,
+// they are stored directly; else they are copied by a command from a staging
+// ring of at most ring_max bytes, which is waited for when it is full.
+// Returns TEG_INVALID for bytes outside of the buffer, TEG_UNSUPPORTED where
+// the device has no host pointers at all, or as a wait does.
+// May block: when the ring is full. May submit the stream: then as well.
+TEG_API TEG_NODISCARD teg_result
+teg_stream_write(teg_stream* stream, teg_buffer* target, uint64_t offset,
+                 const void* data, uint64_t size, teg_error* err);
+
+// Reads |size| bytes of the buffer, as they are after everything recorded on
+// the stream so far: submits, waits, copies. If one of those batches failed,
+// its error is returned and |data| is not touched.
+TEG_API TEG_NODISCARD teg_result teg_stream_read(teg_stream* stream,
+                                                 teg_buffer* source,
+                                                 uint64_t offset, void* data,
+                                                 uint64_t size, teg_error* err);
+
 typedef struct teg_argument {
   teg_buffer* buffer;
   uint64_t offset;

@@ -49,11 +49,29 @@ static tegi_policy* choose_policy(const teg_session* session,
   return session->by_lifetime[params->lifetime];
 }
 
+// What |home| has recorded, and not submitted, on the bytes of a new buffer.
+// No other stream can have: the rule for DEVICE.
+static tegi_use inherited_use(const tegi_use_set* set,
+                              const tegi_timeline* home) {
+  bool is_home = (set->stream & ~TEGI_USE_QUEUE) == home->id;
+  tegi_use inherited = {home->id, 0, is_home ? set->serial : 0};
+  tegi_use use;
+  for (size_t i = 1; set->more && tegi_use_at(set, i, &use); ++i) {
+    is_home = (use.stream & ~TEGI_USE_QUEUE) == home->id;
+    if (is_home && use.serial > inherited.serial) inherited.serial = use.serial;
+  }
+  if (inherited.serial <= tegi_load_relaxed(&home->submitted)) {
+    inherited.serial = 0;
+  }
+  return inherited;
+}
+
 // Session's lock held. Counts and describes a block that was just taken.
 static bool begin_life(teg_session* session, tegi_block* block,
                        const teg_buffer_params* params, teg_stream* stream) {
   teg_buffer* buffer = (teg_buffer*)block;
   if (block->use.more) tegi_device_prune(session->device, &block->use);
+  buffer->inherited = inherited_use(&block->use, &stream->timeline);
   if ((params->flags & TEG_BUFFER_FOREIGN) &&
       !tegi_use_stamp(&session->device->host, &block->use, stream->timeline.id,
                       tegi_load_relaxed(&stream->timeline.submitted) + 1)) {
@@ -245,16 +263,14 @@ teg_result teg_buffer_resize(teg_buffer* buffer, uint64_t size,
               buffer->max_size);
   teg_session* session = buffer->session;
   tegi_policy* policy = tegi_buffer_policy(buffer);
-  if (!policy->ops->resize) {
-    return tegi_error_set(err, TEG_UNSUPPORTED,
-                          "buffer_resize: policy %s cannot grow in place",
-                          policy->ops->name);
-  }
   uint64_t alignment = session->device->caps.buffer_alignment;
   tegi_mutex_lock(&session->growth);
-  teg_result result = policy->ops->resize(policy, &buffer->block,
-                                          tegi_align_up(size, alignment),
-                                          buffer->stream->timeline.id, err);
+  teg_result result =
+      !policy->ops->resize
+          ? TEG_OK
+          : policy->ops->resize(policy, &buffer->block,
+                                tegi_align_up(size, alignment),
+                                buffer->stream->timeline.id, err);
   if (result == TEG_OK) {
     tegi_lock_acquire(&session->lock);
     tegi_counters* all[] = {
@@ -304,18 +320,30 @@ static bool add_foreign(teg_session* session, teg_buffer* buffer,
   return true;
 }
 
+static bool stamp_now(teg_session* session, tegi_use_set* use,
+                      const teg_stream* stream) {
+  return tegi_use_stamp(&session->device->host, use, stream->timeline.id,
+                        tegi_load_relaxed(&stream->timeline.submitted) + 1);
+}
+
 teg_result teg_buffer_used_on(teg_buffer* buffer, teg_stream* stream,
                               teg_error* err) {
   TEG_REQUIRE(buffer && stream, err, "buffer_used_on: an argument is NULL");
   teg_session* session = buffer->session;
   TEG_REQUIRE(stream->session->device == session->device, err,
               "buffer_used_on: the stream is on another device");
+  if (buffer->inherited.serial &&
+      buffer->inherited.stream != stream->timeline.id) {
+    teg_result result =
+        tegi_device_submit_use(session->device, buffer->inherited, err);
+    if (result != TEG_OK) return result;
+  }
   tegi_lock_acquire(&session->lock);
-  bool is_added =
-      tegi_use_stamp(&session->device->host, &buffer->block.use,
-                     stream->timeline.id,
-                     tegi_load_relaxed(&stream->timeline.submitted) + 1) &&
-      add_foreign(session, buffer, stream->timeline.id);
+  // On its home stream as well: what is stamped there at the end must find its
+  // entry.
+  bool is_added = stamp_now(session, &buffer->block.use, stream) &&
+                  stamp_now(session, &buffer->block.use, buffer->stream) &&
+                  add_foreign(session, buffer, stream->timeline.id);
   tegi_lock_release(&session->lock);
   if (is_added) return TEG_OK;
   return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
@@ -324,12 +352,12 @@ teg_result teg_buffer_used_on(teg_buffer* buffer, teg_stream* stream,
 
 // ---- Map -------------------------------------------------------------------
 
-// A checker is told that the CPU now owns the contents.
-static teg_result tell_host_access(const teg_buffer* buffer, teg_error* err) {
+teg_result tegi_buffer_host_access(const teg_buffer* buffer, uint64_t offset,
+                                   uint64_t size, teg_error* err) {
   const teg_device* device = buffer->session->device;
   if (!device->tables.check) return TEG_OK;
-  teg_span span = {buffer->block.extent->memory, buffer->block.offset,
-                   buffer->size, buffer->number};
+  teg_span span = {buffer->block.extent->memory, buffer->block.offset + offset,
+                   size, buffer->number};
   return device->tables.check->host_access(device->backend, &span, false, true,
                                            err);
 }
@@ -365,7 +393,8 @@ teg_result teg_buffer_map(teg_buffer* buffer, void** out_pointer,
   teg_result result =
       tegi_device_wait(device, &use, buffer->stream->timeline.id, err);
   tegi_use_clear(host, &use);
-  if (result == TEG_OK) result = tell_host_access(buffer, err);
+  if (result == TEG_OK)
+    result = tegi_buffer_host_access(buffer, 0, buffer->size, err);
   if (result != TEG_OK) return result;
   tegi_lock_acquire(&session->lock);
   buffer->block.use.host_holds++;

@@ -15,6 +15,7 @@
 #include "core/heaps.h"
 #include "core/options.h"
 #include "core/reuse.h"
+#include "core/transfer.h"
 #include "range/bins.h"
 #include "tegula/device.h"
 #include "tegula/session.h"
@@ -48,14 +49,15 @@ struct teg_device {
   uint32_t next_session_number;  // guarded by registry
 
   tegi_lock lock;
-  teg_stream** streams;        // by id; NULL = gone. Guarded by lock
-  size_t stream_capacity;      // guarded by lock
-  uint32_t next_stream_id;     // guarded by lock
-  tegi_slab extents;           // guarded by lock
-  tegi_slab lent_blocks;       // guarded by lock
-  tegi_bins* lent;             // free buffers of any session. Guarded by lock
-  tegi_atomic_u64 lent_bytes;  // written under lock
-  tegi_heaps heaps;            // guarded by lock
+  teg_stream** streams;     // by id; NULL = gone. Guarded by lock
+  size_t stream_capacity;   // guarded by lock
+  uint32_t next_stream_id;  // guarded by lock
+  tegi_slab extents;        // guarded by lock
+  tegi_slab lent_blocks;    // guarded by lock
+  tegi_bins* lent;          // free buffers of any session. Guarded by lock
+  // Retired by sessions that have ended, and not idle yet. Guarded by lock
+  tegi_extent* orphans;
+  tegi_heaps heaps;  // guarded by lock
   tegi_timelines timelines;
 
   // Any number of writers.
@@ -87,7 +89,11 @@ struct teg_stream {
   teg_queue_stream* queue;
   tegi_atomic_u64 thread;  // that recorded or submitted last; 0 = none yet
   uint32_t pin_count;      // guarded by device->lock
-  teg_stream* next;        // in the session. Guarded by registry
+  tegi_ring ring;          // staging of its uploads
+  // Of a batch that the library waited for: for whoever waits for the stream
+  // next. TEG_OK = none. Guarded by device->lock.
+  teg_error kept_error;
+  teg_stream* next;  // in the session. Guarded by registry
 };
 
 typedef struct tegi_tag {
@@ -131,6 +137,7 @@ struct teg_session {
   tegi_tag tags[TEGI_TAG_COUNT];
   uint32_t tag_count;
   tegi_atomic_u64 hit_count;
+  tegi_atomic_u64 written_bytes[TEGI_WAY_COUNT];  // by the way they took
   tegi_atomic_u64 peak_run_live_bytes;
   uint64_t published_run_bytes;
   uint64_t published_static_bytes;
@@ -150,6 +157,9 @@ struct teg_buffer {
   uint64_t number;
   teg_stream* stream;
   uint64_t max_size;
+  // Of who had the bytes before: in the home stream's batch that was recorded
+  // when the buffer was made. Serial 0 = none.
+  tegi_use inherited;
   tegi_foreign_streams* foreign;  // beyond the home stream; NULL = none
   uint32_t flags;
   uint16_t tag;
@@ -177,8 +187,27 @@ void tegi_device_prune(teg_device* device, tegi_use_set* set);
 // Blocks until the set is idle; see tegi_source_ops.wait.
 teg_result tegi_device_wait(teg_device* device, const tegi_use_set* set,
                             tegi_stream_id asking, teg_error* err);
+// Submits the batch of |use| if it is only recorded. TEG_BAD_STATE where that
+// is another thread's to do.
+teg_result tegi_device_submit_use(teg_device* device, tegi_use use,
+                                  teg_error* err);
+// The error that a wait of the library's own has found, once.
+teg_result tegi_stream_take_error(teg_stream* stream, teg_error* err);
+
+// ---- core/buffer.c
+// A checker is told that the CPU has written bytes of the buffer.
+teg_result tegi_buffer_host_access(const teg_buffer* buffer, uint64_t offset,
+                                   uint64_t size, teg_error* err);
 
 // ---- core/stream.c
+// TEG_INVALID, naming |what|, for bytes that are not in the buffer.
+teg_result tegi_buffer_check_range(const teg_buffer* buffer, const char* what,
+                                   uint64_t offset, uint64_t size,
+                                   teg_error* err);
+// Before a command that touches the buffer is recorded: orders it behind what
+// the buffer inherited, and stamps the buffer.
+teg_result tegi_stream_begin_use(teg_stream* stream, teg_buffer* buffer,
+                                 teg_error* err);
 // As teg_stream_submit, for the ladder and waits: only when |stream| is the
 // calling thread's own, TEG_BAD_STATE otherwise.
 teg_result tegi_stream_submit_own(teg_stream* stream, teg_error* err);
@@ -187,9 +216,13 @@ teg_result tegi_stream_submit_own(teg_stream* stream, teg_error* err);
 extern const tegi_source_ops tegi_core_source_ops;
 // Destroys what was retired and is idle. No lock is held.
 void tegi_session_collect(teg_session* session);
+// As above, and leaves to the device what is not idle yet because a stream of
+// another session uses it. Nobody else sees the session any more.
+void tegi_session_collect_last(teg_session* session);
 // Gives wholly free heaps back; |is_aged| only those free for `age` runs.
 uint64_t tegi_device_trim_heaps(teg_device* device, uint64_t min_age_runs);
-// Destroys lent buffers that are idle; the bytes given back.
+// Destroys lent buffers that are idle, and so what ended sessions have left;
+// the bytes given back.
 uint64_t tegi_device_trim_lent(teg_device* device);
 void tegi_device_add_reserved(teg_device* device, uint64_t bytes);
 

@@ -35,6 +35,7 @@ static void fill_policy_options(teg_session* session) {
       .exclusive_max_bytes = o->exclusive_max,
       .exclusive_age_requests = (uint32_t)o->exclusive_age,
       .planned_warmup_runs = (uint32_t)o->planned_warmup,
+      .planned_horizon_runs = (uint32_t)o->planned_horizon,
       .buckets = o->buckets.text,
   };
 }
@@ -137,7 +138,7 @@ static void free_session(teg_session* session) {
   tegi_session_collect(session);
   session->first_stream = NULL;
   while (session->streams) teg_stream_destroy(session->streams);
-  tegi_session_collect(session);
+  tegi_session_collect_last(session);
   tegi_slab_destroy(&session->blocks);
   for (uint32_t i = 0; i < TEGI_TAG_COUNT; ++i) {
     char* name = session->tags[i].name;

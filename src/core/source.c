@@ -217,6 +217,31 @@ void tegi_session_collect(teg_session* session) {
   }
 }
 
+void tegi_session_collect_last(teg_session* session) {
+  tegi_session_collect(session);
+  teg_device* device = session->device;
+  tegi_lock_acquire(&device->lock);
+  if (session->retired_head) {
+    *session->retired_tail = device->orphans;
+    device->orphans = session->retired_head;
+    session->retired_head = NULL;
+  }
+  tegi_lock_release(&device->lock);
+}
+
+// An idle orphan, out of the list; NULL = none.
+static tegi_extent* take_orphan(teg_device* device) {
+  tegi_lock_acquire(&device->lock);
+  tegi_extent** at = &device->orphans;
+  while (*at && !tegi_set_is_idle(&device->timelines, &(*at)->use)) {
+    at = &(*at)->next;
+  }
+  tegi_extent* extent = *at;
+  if (extent) *at = extent->next;
+  tegi_lock_release(&device->lock);
+  return extent;
+}
+
 static void collect(tegi_source* source) {
   tegi_session_collect(session_of(source));
 }
@@ -300,7 +325,6 @@ static void lend(tegi_source* source, tegi_extent* extent, tegi_use_set* use) {
     extent->use = *use;
     *use = (tegi_use_set){0};
     tegi_bins_insert(device->lent, block, block->size);
-    tegi_fetch_add_relaxed(&device->lent_bytes, block->size);
   }
   tegi_lock_release(&device->lock);
   if (!block) retire(source, extent, use);
@@ -325,7 +349,6 @@ static bool may_adopt(void* user, const tegi_block* block) {
 
 static tegi_extent* unlend(teg_device* device, tegi_block* block) {
   tegi_extent* extent = block->extent;
-  subtract(&device->lent_bytes, block->size);
   tegi_bins_remove(device->lent, block);
   tegi_slab_give(&device->lent_blocks, block);
   return extent;
@@ -380,11 +403,13 @@ static uint64_t destroy_lent(teg_device* device, uint64_t wanted) {
 }
 
 uint64_t tegi_device_trim_lent(teg_device* device) {
-  return destroy_lent(device, UINT64_MAX);
-}
-
-static uint64_t lent(tegi_source* source) {
-  return tegi_load_relaxed(&device_of(source)->lent_bytes);
+  uint64_t bytes = destroy_lent(device, UINT64_MAX);
+  tegi_extent* orphan;
+  while ((orphan = take_orphan(device)) != NULL) {
+    bytes += orphan->bytes;
+    destroy_extent(device, orphan);
+  }
+  return bytes;
 }
 
 static uint64_t trim_lent(tegi_source* source, uint64_t wanted) {
@@ -605,7 +630,6 @@ const tegi_source_ops tegi_core_source_ops = {
     .run_peak = run_peak,
     .lend = lend,
     .adopt = adopt,
-    .lent = lent,
     .tiles_take = tiles_take,
     .tiles_give = tiles_give,
     .wait = wait,

@@ -105,6 +105,10 @@ void teg_session_get_stats(const teg_session* session, teg_stats* out_stats) {
   teg_stats stats = {.version = 1};
   fill_counters(&session->totals, &stats);
   stats.hit_count = tegi_load_relaxed(&session->hit_count);
+  stats.direct_write_bytes =
+      tegi_load_relaxed(&session->written_bytes[TEGI_WAY_DIRECT]);
+  stats.ring_write_bytes =
+      tegi_load_relaxed(&session->written_bytes[TEGI_WAY_RING]);
   deliver(&stats, out_stats);
 }
 
@@ -141,6 +145,10 @@ static void add_sessions(teg_device* device, teg_stats* stats) {
     stats->buffer_count += one.buffer_count;
     stats->failure_count += one.failure_count;
     stats->hit_count += tegi_load_relaxed(&session->hit_count);
+    stats->direct_write_bytes +=
+        tegi_load_relaxed(&session->written_bytes[TEGI_WAY_DIRECT]);
+    stats->ring_write_bytes +=
+        tegi_load_relaxed(&session->written_bytes[TEGI_WAY_RING]);
     only_peak = one.peak_live_bytes;
     count++;
   }

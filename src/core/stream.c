@@ -80,6 +80,7 @@ void teg_stream_destroy(teg_stream* stream) {
   uint64_t submitted = tegi_load_acquire(&stream->timeline.submitted);
   teg_error ignored;
   (void)device->tables.queue->wait(stream->queue, submitted, &ignored);
+  tegi_ring_destroy(stream, &stream->ring);
   tegi_timeline_remove(device, stream);
   device->tables.queue->stream_destroy(device->backend, stream->queue);
   tegi_host_free(&device->host, stream, sizeof *stream);
@@ -101,8 +102,9 @@ uint64_t teg_stream_completed(teg_stream* stream) {
 
 // ---- Commands --------------------------------------------------------------
 
-static teg_result check_range(const teg_buffer* buffer, const char* what,
-                              uint64_t offset, uint64_t size, teg_error* err) {
+teg_result tegi_buffer_check_range(const teg_buffer* buffer, const char* what,
+                                   uint64_t offset, uint64_t size,
+                                   teg_error* err) {
   TEG_REQUIRE(buffer, err, "%s: buffer is NULL", what);
   TEG_REQUIRE(size <= buffer->size && offset <= buffer->size - size, err,
               "%s: bytes %" PRIu64 " to %" PRIu64
@@ -132,24 +134,32 @@ static teg_result stamp(teg_stream* stream, teg_buffer* buffer,
                         buffer->number);
 }
 
-// What a buffer inherited from streams of other queues has to be waited for
-// on the device before its first command here. Same queue: nothing.
-static teg_result begin_use(teg_stream* stream, teg_buffer* buffer,
-                            teg_error* err) {
+// The first use of a new owner on another stream than its home: what the home
+// stream has recorded on the bytes for who had them before is not overtaken.
+// (Streams of other queues would have to be waited for on the device as well.)
+teg_result tegi_stream_begin_use(teg_stream* stream, teg_buffer* buffer,
+                                 teg_error* err) {
   TEG_REQUIRE(buffer->session->device == stream->session->device, err,
               "buffer %" PRIu64 " is on another device than the stream",
               buffer->number);
   use_from_this_thread(stream);
-  return stamp(stream, buffer, err);
+  teg_result result = TEG_OK;
+  if (buffer->inherited.serial &&
+      buffer->inherited.stream != stream->timeline.id) {
+    result =
+        tegi_device_submit_use(stream->session->device, buffer->inherited, err);
+  }
+  return result == TEG_OK ? stamp(stream, buffer, err) : result;
 }
 
 teg_result teg_stream_fill(teg_stream* stream, teg_buffer* target,
                            uint64_t offset, uint64_t size, uint32_t pattern,
                            teg_error* err) {
   TEG_REQUIRE(stream, err, "fill: stream is NULL");
-  teg_result result = check_range(target, "fill", offset, size, err);
+  teg_result result =
+      tegi_buffer_check_range(target, "fill", offset, size, err);
   if (result != TEG_OK || size == 0) return result;
-  result = begin_use(stream, target, err);
+  result = tegi_stream_begin_use(stream, target, err);
   if (result != TEG_OK) return result;
   teg_span span = span_of(target, offset, size);
   const teg_queue_ops* queue = stream->session->device->tables.queue;
@@ -162,9 +172,10 @@ teg_result teg_stream_copy(teg_stream* stream, teg_buffer* target,
                            teg_error* err) {
   TEG_REQUIRE(stream, err, "copy: stream is NULL");
   teg_result result =
-      check_range(target, "copy target", target_offset, size, err);
+      tegi_buffer_check_range(target, "copy target", target_offset, size, err);
   if (result == TEG_OK) {
-    result = check_range(source, "copy source", source_offset, size, err);
+    result = tegi_buffer_check_range(source, "copy source", source_offset, size,
+                                     err);
   }
   if (result != TEG_OK || size == 0) return result;
   bool is_apart = target_offset + size <= source_offset ||
@@ -172,8 +183,8 @@ teg_result teg_stream_copy(teg_stream* stream, teg_buffer* target,
   TEG_REQUIRE(target != source || is_apart, err,
               "copy: the two ranges of buffer %" PRIu64 " overlap",
               target->number);
-  result = begin_use(stream, target, err);
-  if (result == TEG_OK) result = begin_use(stream, source, err);
+  result = tegi_stream_begin_use(stream, target, err);
+  if (result == TEG_OK) result = tegi_stream_begin_use(stream, source, err);
   if (result != TEG_OK) return result;
   teg_span to = span_of(target, target_offset, size);
   teg_span from = span_of(source, source_offset, size);
@@ -222,8 +233,8 @@ teg_result teg_stream_call(teg_stream* stream, teg_host_kernel kernel,
   teg_binding bindings[MOST_ARGUMENTS];
   for (uint32_t i = 0; i < argument_count; ++i) {
     const teg_argument* argument = &arguments[i];
-    teg_result result = check_range(argument->buffer, "call", argument->offset,
-                                    argument->size, err);
+    teg_result result = tegi_buffer_check_range(
+        argument->buffer, "call", argument->offset, argument->size, err);
     if (result != TEG_OK) return result;
     uint64_t size = argument->size;
     if (size == 0) size = argument->buffer->size - argument->offset;
@@ -233,7 +244,7 @@ teg_result teg_stream_call(teg_stream* stream, teg_host_kernel kernel,
   }
   teg_result result = check_conflicts(arguments, bindings, argument_count, err);
   for (uint32_t i = 0; result == TEG_OK && i < argument_count; ++i) {
-    result = begin_use(stream, arguments[i].buffer, err);
+    result = tegi_stream_begin_use(stream, arguments[i].buffer, err);
   }
   if (result != TEG_OK) return result;
   use_from_this_thread(stream);
@@ -307,7 +318,7 @@ teg_result teg_stream_wait(teg_stream* stream, uint64_t serial,
   teg_result result = queue->wait(stream->queue, serial, err);
   tegi_stream_poll(stream);
   tegi_session_collect(stream->session);
-  return result;
+  return result == TEG_OK ? tegi_stream_take_error(stream, err) : result;
 }
 
 teg_result teg_stream_wait_for(teg_stream* stream, teg_stream* other,

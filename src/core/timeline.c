@@ -19,9 +19,9 @@ static const tegi_timeline* find(void* user, tegi_stream_id id) {
 
 teg_result tegi_timeline_add(teg_device* device, teg_stream* stream,
                              teg_error* err) {
+  tegi_lock_acquire(&device->lock);
   device->timelines.find = find;
   device->timelines.user = device;
-  tegi_lock_acquire(&device->lock);
   tegi_stream_id id = device->next_stream_id + 1;
   bool is_full = id >= TEGI_USE_QUEUE ||
                  !tegi_host_grow_array(&device->host, &device->streams,
@@ -104,6 +104,23 @@ static void unpin(teg_device* device, teg_stream* stream) {
   tegi_lock_release(&device->lock);
 }
 
+static void keep_error(teg_stream* stream, const teg_error* kept) {
+  teg_device* device = stream->session->device;
+  tegi_lock_acquire(&device->lock);
+  if (stream->kept_error.result == TEG_OK) stream->kept_error = *kept;
+  tegi_lock_release(&device->lock);
+}
+
+teg_result tegi_stream_take_error(teg_stream* stream, teg_error* err) {
+  teg_device* device = stream->session->device;
+  tegi_lock_acquire(&device->lock);
+  teg_result result = stream->kept_error.result;
+  if (result != TEG_OK && err) *err = stream->kept_error;
+  stream->kept_error.result = TEG_OK;
+  tegi_lock_release(&device->lock);
+  return result;
+}
+
 static teg_result wait_for_use(teg_device* device, teg_stream* stream,
                                tegi_use use, tegi_stream_id asking,
                                teg_error* err) {
@@ -116,14 +133,37 @@ static teg_result wait_for_use(teg_device* device, teg_stream* stream,
     teg_result result = tegi_stream_submit_own(stream, err);
     if (result != TEG_OK) return result;
   }
+  teg_error error;
+  teg_error_clear(&error);
   teg_result result =
-      device->tables.queue->wait(stream->queue, use.serial, err);
+      device->tables.queue->wait(stream->queue, use.serial, &error);
   tegi_stream_poll(stream);
-  return result == TEG_DEVICE_LOST ? result : TEG_OK;
+  if (result == TEG_OK) return TEG_OK;
+  // A batch that has failed is over; its error is the program's to see.
+  if (tegi_use_phase(&stream->timeline, use) == TEGI_PHASE_IDLE) {
+    keep_error(stream, &error);
+    if (result != TEG_DEVICE_LOST) return TEG_OK;
+  }
+  if (err) *err = error;
+  return result;
+}
+
+teg_result tegi_device_submit_use(teg_device* device, tegi_use use,
+                                  teg_error* err) {
+  if (device->timelines.is_rule_off) return TEG_OK;
+  teg_stream* stream = pin(device, use);
+  if (!stream) return TEG_OK;
+  teg_result result = TEG_OK;
+  if (tegi_use_phase(&stream->timeline, use) == TEGI_PHASE_RECORDED) {
+    result = tegi_stream_submit_own(stream, err);
+  }
+  unpin(device, stream);
+  return result;
 }
 
 teg_result tegi_device_wait(teg_device* device, const tegi_use_set* set,
                             tegi_stream_id asking, teg_error* err) {
+  if (device->timelines.is_rule_off) return TEG_OK;
   if (set->host_holds > 0) {
     return tegi_error_set(err, TEG_BAD_STATE,
                           "wait: the bytes are mapped by the program");

@@ -58,17 +58,6 @@ static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
   return 0;
 }
 
-// A buffer that may grow was made with its largest size.
-static teg_result resize(tegi_policy* policy, tegi_block* block, uint64_t size,
-                         tegi_stream_id stream, teg_error* err) {
-  (void)policy;
-  (void)block;
-  (void)size;
-  (void)stream;
-  (void)err;
-  return TEG_OK;
-}
-
 static teg_result validate(tegi_policy* policy, teg_error* err) {
   (void)policy;
   (void)err;
@@ -84,6 +73,5 @@ const tegi_policy_ops tegi_policy_disabled = {
     .give = give,
     .grow = grow,
     .trim = trim,
-    .resize = resize,
     .validate = validate,
 };

@@ -18,7 +18,9 @@
 //   5. a new buffer: the class's bound if that is close, else exact. If that
 //      would hold more than the cap, idle buffers go first, the largest and
 //      coldest of them.
-// Classes, limits and series of growing sizes change in run_end only.
+// Until dynamic_period runs have been seen each size is a class of its own, as
+// far as there are classes. From then on classes, limits and the bounds of
+// growing sizes change in run_end only.
 //
 // Locking: shelf, sizes and the counters below are guarded by the session's
 // short lock. The learner, and the order of create, reclaim and learn, by the
@@ -60,9 +62,10 @@ typedef struct dynamic_policy {
   tegi_shelf shelf;
   tegi_sizes sizes;
   uint64_t live_bytes;
-  uint64_t peak_live_bytes;  // since everything free was given back
-  uint64_t peak_held_bytes;  // the same; lent ones included while shared
-  uint64_t run_count;        // runs that asked for anything
+  // The most since everything free was given back last.
+  uint64_t peak_live_bytes;
+  uint64_t peak_held_bytes;
+  uint64_t run_count;
 
   // Guarded by the growth mutex.
   tegi_learner learner;
@@ -124,6 +127,7 @@ typedef struct dynamic_want {
   uint32_t record;       // TEGI_SIZE_NONE = nothing is known of the size
   uint32_t class_index;  // its ceiling class
   uint32_t waste_percent;
+  bool is_held;  // what is asked for is likely to outlive the run
   tegi_stream_id stream;
 } dynamic_want;
 
@@ -144,6 +148,7 @@ static inline dynamic_want want_record(const dynamic_policy* self,
   return (dynamic_want){.size = record->size,
                         .record = number,
                         .class_index = record->class_index,
+                        .is_held = record->is_held,
                         .stream = stream};
 }
 
@@ -155,12 +160,9 @@ static uint64_t round_size(const dynamic_policy* self,
 
 static void set_waste(const dynamic_policy* self, dynamic_want* want) {
   uint32_t waste = self->env.options->dynamic_waste_percent;
-  bool is_held = !is_learned(self);
-  if (!is_held && want->record != TEGI_SIZE_NONE) {
-    is_held = self->sizes.records[want->record].is_held;
-  }
-  bool is_less = is_held && waste > HELD_WASTE_PERCENT;
-  want->waste_percent = is_less ? HELD_WASTE_PERCENT : waste;
+  bool is_less = want->is_held || !is_learned(self);
+  if (is_less && waste > HELD_WASTE_PERCENT) waste = HELD_WASTE_PERCENT;
+  want->waste_percent = waste;
 }
 
 // How large a buffer may be so that those in use, with it, stay within 5 / 4
@@ -183,8 +185,11 @@ static uint64_t most_bytes(const dynamic_policy* self,
   return tegi_min_u64(most, room_bytes(self, want->size));
 }
 
-// Largest buffer that serves |size| without a second thought.
-static uint64_t near_bytes(uint64_t size) { return 2 * size + LEAST_UNIT; }
+// The largest buffer that serves |want| without a second thought.
+static inline uint64_t near_bytes(const dynamic_want* want) {
+  bool is_tight = want->is_held && want->size >= SMALL_BYTES;
+  return want->size + (is_tight ? want->size / 4 : want->size + LEAST_UNIT);
+}
 
 // The classes are made so that what lies between two bounds is close to the
 // lower one, so most of what the class below keeps will do. Taking it, even
@@ -192,8 +197,10 @@ static uint64_t near_bytes(uint64_t size) { return 2 * size + LEAST_UNIT; }
 // being created one by one.
 static tegi_block* find_below(const dynamic_policy* self,
                               const dynamic_want* want) {
-  uint64_t most =
-      tegi_max_u64(near_bytes(want->size), room_bytes(self, want->size));
+  uint64_t most = near_bytes(want);
+  if (!want->is_held) {
+    most = tegi_max_u64(most, room_bytes(self, want->size));
+  }
   tegi_block* block = self->shelf.items[want->class_index - 1].newest;
   for (int i = 0; i < BELOW_LOOKS && block; ++i) {
     if (block->size >= want->size && block->size <= most &&
@@ -220,7 +227,7 @@ find_other(const dynamic_policy* self, dynamic_want* want) {
 static inline tegi_block* find_own(const dynamic_policy* self,
                                    const dynamic_want* want) {
   tegi_block* block = self->shelf.items[want->class_index].newest;
-  if (block && block->size <= near_bytes(want->size) &&
+  if (block && block->size <= near_bytes(want) &&
       tegi_may_reuse(self->env.source, &block->use, want->stream)) {
     return block;
   }
@@ -304,44 +311,47 @@ static tegi_block* find_victim(const dynamic_policy* self, uint64_t needed,
   return victim;
 }
 
-// Bytes that count against the cap. What is lent does, or sessions that take
-// turns would each hold a cap's worth.
-static uint64_t counted_bytes(const dynamic_policy* self) {
-  tegi_source* source = self->env.source;
-  uint64_t lent =
-      source->ops->is_shared(source) ? source->ops->lent(source) : 0;
-  return self->shelf.held_bytes + lent;
-}
-
+// The cap is of what the policy itself holds: other sessions, weights and
+// other lifetimes have their own. It stays at the most that was ever needed,
+// or every run that needs as much would create and give back again.
 static uint64_t cap_bytes(const dynamic_policy* self, uint64_t size) {
   uint64_t peak = tegi_max_u64(self->peak_live_bytes, self->live_bytes + size);
   uint64_t slack = percent_of(peak, self->env.options->dynamic_slack_percent);
   return tegi_max_u64(peak + slack, self->peak_held_bytes);
 }
 
+// Buffers that sessions have lent are nobody's, and in nobody's cap: the device
+// as a whole keeps to the same slack above what it needed at once.
+static void trim_lent(const dynamic_policy* self, uint64_t more) {
+  tegi_source* source = self->env.source;
+  if (!source->ops->is_shared(source)) return;
+  uint32_t percent = self->env.options->dynamic_slack_percent;
+  tegi_slack slack = {.of_all_percent = percent,
+                      .of_run_percent = percent,
+                      .pending_bytes = more};
+  uint64_t room = source->ops->headroom(source, &slack);
+  if (room < more) (void)source->ops->trim_lent(source, more - room);
+}
+
 // Gives idle buffers back until |more| bytes can be taken within the cap.
 // Growth mutex held, not locked. False when there were not enough of them.
 static bool make_room(dynamic_policy* self, const dynamic_want* want,
                       uint64_t more) {
-  tegi_source* source = self->env.source;
+  trim_lent(self, more);
   tegi_lock_acquire(self->env.lock);
-  uint64_t needed = counted_bytes(self) + more;
+  uint64_t held = self->shelf.held_bytes;
   uint64_t cap = cap_bytes(self, want->size);
-  tegi_lock_release(self->env.lock);
-  if (needed <= cap) return true;
-  if (source->ops->is_shared(source)) {
-    needed -= source->ops->trim_lent(source, needed - cap);
-  }
-  tegi_lock_acquire(self->env.lock);
-  while (needed > cap) {
+  bool is_within = self->shelf.held_bytes + more <= cap;
+  while (!is_within) {
     tegi_block* victim = find_victim(self, more, want->stream);
     if (!victim) break;
-    needed -= victim->size;
     retire(self, victim);
+    is_within = self->shelf.held_bytes + more <= cap;
   }
+  bool is_less = self->shelf.held_bytes < held;
   tegi_lock_release(self->env.lock);
-  source->ops->collect(source);
-  return needed <= cap;
+  if (is_less) self->env.source->ops->collect(self->env.source);
+  return is_within;
 }
 
 static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
@@ -389,7 +399,7 @@ static tegi_block* adopt(dynamic_policy* self, const dynamic_want* want) {
   tegi_lock_release(env->lock);
   if (!block) return NULL;
   *block =
-      (tegi_block){.policy_index = env->policy_index, .state = TEGI_BLOCK_USED};
+      (tegi_block){.policy_index = env->policy_index, .state = TEGI_BLOCK_FREE};
   block->extent = env->source->ops->adopt(env->source, want->size, most,
                                           want->stream, &block->use);
   if (block->extent) {
@@ -446,7 +456,7 @@ static void enter(dynamic_policy* self, const dynamic_want* want,
   tegi_shelf_add(&self->shelf, block);
   begin_use(self, want->record, block);
   self->peak_held_bytes =
-      tegi_max_u64(self->peak_held_bytes, counted_bytes(self));
+      tegi_max_u64(self->peak_held_bytes, self->shelf.held_bytes);
   tegi_lock_release(self->env.lock);
 }
 

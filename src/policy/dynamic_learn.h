@@ -16,8 +16,10 @@
 #include "base/memory.h"
 
 enum {
-  TEGI_LEARN_RUNS = 8,       // runs that are remembered
-  TEGI_LEARN_SIZES = 256,    // sizes that are told apart when learning
+  TEGI_LEARN_RUNS = 8,  // runs that are remembered
+  // Sizes that are told apart when learning: four a class between these two.
+  TEGI_LEARN_LEAST_SIZES = 128,
+  TEGI_LEARN_MOST_SIZES = 256,
   TEGI_LEARN_CLASSES = 256,  // most classes
   TEGI_LEARN_SERIES = 64,    // growing sizes that are followed at once
   TEGI_LEARN_BOUNDS = TEGI_LEARN_CLASSES + TEGI_LEARN_SERIES,

@@ -16,6 +16,9 @@
 
 enum { PAGE_DIVISOR = 16 };
 
+// Which table a hole is in: block.bin.
+enum { IN_HOLES = 0, IN_EMPTY_HOLES = 1 };
+
 // Empty pages larger than this are kept for requests of half their size.
 #define LARGE_PAGE_BYTES (UINT64_C(32) << 20)
 // Pages made for one request are rounded up to this.
@@ -99,18 +102,19 @@ static void cold_remove(paged_policy* self, tegi_chunk* page) {
 // Puts a free block where it belongs.
 static void bin_hole(paged_policy* self, tegi_block* hole) {
   tegi_chunk* page = hole->chunk;
-  if (page->used_count > 0) {
-    tegi_bins_insert(self->holes, hole, hole->size);
-    return;
-  }
-  tegi_bins_insert(self->empty_holes, hole, hole->size);
-  if (!page->is_cold) cold_append(self, page);
+  bool is_empty = page->used_count == 0;
+  hole->bin = is_empty ? IN_EMPTY_HOLES : IN_HOLES;
+  tegi_bins_insert(is_empty ? self->empty_holes : self->holes, hole,
+                   hole->size);
+  if (is_empty && !page->is_cold) cold_append(self, page);
 }
 
+// An empty page may have more than one hole, where the host had no memory to
+// merge them: then some are in the other table.
 static void unbin_hole(void* user, tegi_block* hole) {
   paged_policy* self = user;
-  bool is_empty = hole->chunk->is_cold;
-  tegi_bins_remove(is_empty ? self->empty_holes : self->holes, hole);
+  tegi_bins_remove(
+      hole->bin == IN_EMPTY_HOLES ? self->empty_holes : self->holes, hole);
 }
 
 // The low end of |hole| becomes a block. NULL without host memory.
@@ -123,12 +127,11 @@ static tegi_block* cut_low(paged_policy* self, tegi_block* hole,
   tegi_block* block = tegi_arena_cut(self->env.host, self->env.blocks, hole,
                                      hole->offset, size, &low, &high);
   if (!block) {
-    tegi_bins_insert(page->is_cold ? self->empty_holes : self->holes, hole,
-                     hole->size);
+    bin_hole(self, hole);
     return NULL;
   }
   if (page->is_cold) cold_remove(self, page);
-  if (high) tegi_bins_insert(self->holes, high, high->size);
+  if (high) bin_hole(self, high);
   return block;
 }
 
@@ -190,7 +193,7 @@ static void drop_page(paged_policy* self, tegi_chunk* page) {
   tegi_use_set use = {0};
   tegi_block* whole = tegi_arena_whole(page);
   for (tegi_block* hole = page->first; hole; hole = hole->next) {
-    tegi_bins_remove(self->empty_holes, hole);
+    unbin_hole(self, hole);
   }
   if (whole) {
     use = whole->use;
@@ -280,7 +283,8 @@ static tegi_block* open_page(paged_policy* self, tegi_extent* extent,
   tegi_chunk* page = tegi_slab_take(&self->chunks);
   tegi_block* hole = NULL;
   if (page) {
-    *page = (tegi_chunk){.extent = extent, .bytes = extent->bytes};
+    *page = (tegi_chunk){
+        .extent = extent, .bytes = extent->bytes, .is_placed = true};
     hole = tegi_arena_begin(self->env.blocks, page, self->env.policy_index);
     if (!hole) tegi_slab_give(&self->chunks, page);
   }
@@ -356,17 +360,6 @@ static void destroy(tegi_policy* policy) {
   free_policy(self);
 }
 
-// A buffer that may grow was made with its largest size.
-static teg_result resize(tegi_policy* policy, tegi_block* block, uint64_t size,
-                         tegi_stream_id stream, teg_error* err) {
-  (void)policy;
-  (void)block;
-  (void)size;
-  (void)stream;
-  (void)err;
-  return TEG_OK;
-}
-
 static teg_result validate(tegi_policy* policy, teg_error* err) {
   paged_policy* self = cast(policy);
   uint64_t hole_count = 0;
@@ -403,6 +396,5 @@ const tegi_policy_ops tegi_policy_paged = {
     .grow = grow,
     .trim = trim,
     .run_end = run_end,
-    .resize = resize,
     .validate = validate,
 };

@@ -14,6 +14,8 @@
 // release that differs ends the plan for this run: tiled serves the rest, and
 // the slab goes back when the last block in it has been released.
 //
+// Buffers that may grow are no part of a run.
+//
 // Blocks in the slab have no neighbours and pass each other's bytes on in the
 // order of one stream; a block that another stream used ends the plan, too.
 #include <string.h>
@@ -140,7 +142,7 @@ static bool is_same_run(const record* a, const record* b) {
 static uint64_t planned_size(uint64_t before, uint64_t after,
                              uint32_t horizon_runs, uint64_t alignment) {
   uint64_t step = after - before;
-  if (step == 0) return after;
+  if (step == 0 || horizon_runs == 0) return after;
   uint64_t room =
       tegi_min_u64(step * horizon_runs, after / GROWTH_WASTE_DIVISOR);
   return tegi_align_up(after + tegi_max_u64(room, step), alignment);
@@ -160,7 +162,7 @@ static void plan_intervals(planned_policy* self, const record* before,
       // Only what is released in the run has a size in the plan.
       interval->last = t;
       interval->size = planned_size(before->sizes[index], after->sizes[index],
-                                    env->options->dynamic_horizon_runs,
+                                    env->options->planned_horizon_runs,
                                     env->caps->buffer_alignment);
     } else {
       interval->first = t;
@@ -199,8 +201,10 @@ static void leave_slab(planned_policy* self) {
   if (!self->slab || self->in_slab_count > 0) return;
   tegi_block* slab = self->slab;
   self->slab = NULL;
-  // The set of the slab is that of the last blocks in it.
-  (void)tegi_use_merge(env_of(self)->host, &slab->use, &self->slab_use);
+  // The slab's set began as what it inherited and has all of its blocks' uses.
+  tegi_use_clear(env_of(self)->host, &slab->use);
+  slab->use = self->slab_use;
+  self->slab_use = (tegi_use_set){0};
   self->tiled->base.ops->give(&self->tiled->base, slab);
 }
 
@@ -260,6 +264,7 @@ static void give_in_slab(planned_policy* self, tegi_block* block) {
 
 static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
   planned_policy* self = cast(policy);
+  if (request->max_size) return NULL;
   if (self->is_following) {
     if (!self->slab) return NULL;  // grow takes it
     tegi_block* block = follow(self, request);
@@ -310,15 +315,16 @@ static void open_slab(planned_policy* self, tegi_stream_id stream) {
     slab = NULL;
   }
   tegi_lock_acquire(env->lock);
-  self->slab = slab;
-  if (slab) slab->state = TEGI_BLOCK_HELD;
   bool is_in_order = slab && !slab->use.more && slab->use.host_holds == 0 &&
                      (slab->use.stream == 0 || slab->use.stream == stream);
   if (is_in_order) {
+    self->slab = slab;
+    slab->state = TEGI_BLOCK_HELD;
     self->slab_use = slab->use;
     self->slab_use.stream = stream;
   } else {
-    leave_slab(self);
+    self->is_following = false;
+    if (slab) tiled->ops->give(tiled, slab);
   }
   tegi_lock_release(env->lock);
 }
@@ -329,7 +335,7 @@ static teg_result grow(tegi_policy* policy, const tegi_request* request,
   const tegi_policy_env* env = env_of(self);
   tegi_policy* tiled = &self->tiled->base;
   tegi_lock_acquire(env->lock);
-  bool is_opening = self->is_following && !self->slab;
+  bool is_opening = self->is_following && !self->slab && !request->max_size;
   tegi_lock_release(env->lock);
   if (is_opening) {
     open_slab(self, request->stream);
@@ -342,7 +348,11 @@ static teg_result grow(tegi_policy* policy, const tegi_request* request,
   if (result != TEG_OK) return result;
   tegi_lock_acquire(env->lock);
   (*out_block)->bin = 0;
-  note_request(self, *out_block);
+  if (request->max_size) {
+    (*out_block)->cold_since = 0;
+  } else {
+    note_request(self, *out_block);
+  }
   tegi_lock_release(env->lock);
   return TEG_OK;
 }

@@ -82,8 +82,6 @@ typedef struct tegi_source_ops {
   tegi_extent* (*adopt)(tegi_source* source, uint64_t min_bytes,
                         uint64_t max_bytes, tegi_stream_id stream,
                         tegi_use_set* out_use);
-  // Bytes of all buffers that are lent now.
-  uint64_t (*lent)(tegi_source* source);
 
   // Takes up to |count| free tiles of the device, neighbours together, from
   // the fullest heaps first. Returns how many. And gives idle tiles back.
@@ -165,6 +163,7 @@ typedef struct tegi_policy_options {
   uint64_t exclusive_max_bytes;
   uint32_t exclusive_age_requests;
   uint32_t planned_warmup_runs;
+  uint32_t planned_horizon_runs;
   const char* buckets;  // "64:250 128:200 ..."; "" = ONNX Runtime's table
 } tegi_policy_options;
 
@@ -225,7 +224,8 @@ typedef struct tegi_policy_ops {
   uint32_t (*lend_tiles)(tegi_policy* policy, uint32_t count, bool may_wait,
                          tegi_stream_id stream);
   // Optional. Under the growth mutex: changes the size of a block made with
-  // max_size. State as before on failure.
+  // max_size. State as before on failure. NULL = blocks are made with their
+  // largest size at once.
   teg_result (*resize)(tegi_policy* policy, tegi_block* block, uint64_t size,
                        tegi_stream_id stream, teg_error* err);
   // Locked. TEG_BAD_STATE with what is wrong.

@@ -233,11 +233,16 @@ static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
   if (request->max_size) return NULL;
   tiled_arena* arena = arena_for(self, request->size);
   tegi_block* hole = find_backed(self, arena, request->size, request->stream);
-  return hole ? cut_backed(self, hole, request->size) : NULL;
+  if (hole) return cut_backed(self, hole, request->size);
+  return self->placed ? self->placed->ops->take(self->placed, request) : NULL;
 }
 
 static void give(tegi_policy* policy, tegi_block* block) {
   tiled_policy* self = cast(policy);
+  if (block->chunk->is_placed) {
+    self->placed->ops->give(self->placed, block);
+    return;
+  }
   if (block->is_partial) {
     tegi_tiled_release_partial(self, block);
     return;
@@ -474,7 +479,8 @@ static teg_result fill_block(tiled_policy* self, tegi_block* block,
   return result;
 }
 
-// A block at its own chunk, of which |request->size| bytes are backed now.
+// A block over all of its own chunk, so that no neighbour shares a tile that
+// may go; |request->size| bytes of it are backed now.
 static teg_result grow_growing(tiled_policy* self, const tegi_request* request,
                                tegi_block** out_block, teg_error* err) {
   tegi_source* source = self->env.source;
@@ -484,8 +490,7 @@ static teg_result grow_growing(tiled_policy* self, const tegi_request* request,
   if (result != TEG_OK) return result;
   tegi_lock_acquire(self->env.lock);
   tegi_chunk* chunk = enter_chunk(self, extent, false);
-  tegi_block* block =
-      chunk ? cut_open(self, chunk->first, request->max_size) : NULL;
+  tegi_block* block = chunk ? cut_open(self, chunk->first, chunk->bytes) : NULL;
   if (!chunk) {
     tegi_use_set none = {0};
     source->ops->retire(source, extent, &none);
@@ -499,8 +504,8 @@ static teg_result grow_growing(tiled_policy* self, const tegi_request* request,
   return TEG_OK;
 }
 
-static teg_result grow(tegi_policy* policy, const tegi_request* request,
-                       tegi_block** out_block, teg_error* err) {
+static teg_result grow_mapped(tegi_policy* policy, const tegi_request* request,
+                              tegi_block** out_block, teg_error* err) {
   tiled_policy* self = cast(policy);
   *out_block = NULL;
   if (request->max_size) {
@@ -534,10 +539,32 @@ static teg_result grow(tegi_policy* policy, const tegi_request* request,
   return result;
 }
 
+// At the mapping limit the request is placed within heaps instead.
+static teg_result grow_placed(tiled_policy* self, const tegi_request* request,
+                              tegi_block** out_block, teg_error* err) {
+  if (!self->placed) {
+    tegi_policy* placed;
+    teg_result result = tegi_policy_paged.create(&self->env, &placed, err);
+    if (result != TEG_OK) return result;
+    tegi_lock_acquire(self->env.lock);
+    self->placed = placed;
+    tegi_lock_release(self->env.lock);
+  }
+  return self->placed->ops->grow(self->placed, request, out_block, err);
+}
+
+static teg_result grow(tegi_policy* policy, const tegi_request* request,
+                       tegi_block** out_block, teg_error* err) {
+  teg_result result = grow_mapped(policy, request, out_block, err);
+  if (result != TEG_LIMIT) return result;
+  return grow_placed(cast(policy), request, out_block, err);
+}
+
 static teg_result resize(tegi_policy* policy, tegi_block* block, uint64_t size,
                          tegi_stream_id stream, teg_error* err) {
   tiled_policy* self = cast(policy);
-  if (!block->is_partial) return TEG_OK;
+  // A block that was placed was made with its largest size.
+  if (block->chunk->is_placed || !block->is_partial) return TEG_OK;
   uint32_t end = tegi_tiled_end_slot(self, size);
   teg_result result =
       tegi_tiled_fill(self, block->chunk, 0, end, 0, stream, err);
@@ -569,7 +596,12 @@ static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
   tegi_lock_acquire(self->env.lock);
   tegi_tiled_drop_chunks(self, 0);
   tegi_lock_release(self->env.lock);
-  return (uint64_t)given << self->tile_shift;
+  uint64_t bytes = (uint64_t)given << self->tile_shift;
+  if (self->placed && bytes < wanted) {
+    bytes += self->placed->ops->trim(self->placed, wanted - bytes, is_idle_only,
+                                     stream);
+  }
+  return bytes;
 }
 
 static uint32_t lend_tiles(tegi_policy* policy, uint32_t count, bool may_wait,
@@ -578,8 +610,8 @@ static uint32_t lend_tiles(tegi_policy* policy, uint32_t count, bool may_wait,
 }
 
 static void run_end(tegi_policy* policy, tegi_stream_id stream) {
-  (void)stream;
   tiled_policy* self = cast(policy);
+  if (self->placed) self->placed->ops->run_end(self->placed, stream);
   tegi_lock_acquire(self->env.lock);
   for (tegi_chunk* chunk = self->first_chunk; chunk; chunk = chunk->next) {
     if (chunk->used_count > 0) {
@@ -594,8 +626,10 @@ static void run_end(tegi_policy* policy, tegi_stream_id stream) {
 
 static void destroy(tegi_policy* policy) {
   tiled_policy* self = cast(policy);
-  // Nothing of the session is pending any more, so every tile can go.
-  (void)tegi_tiled_give_back(self, UINT32_MAX, true, 0);
+  if (self->placed) self->placed->ops->destroy(self->placed);
+  for (tegi_chunk* chunk = self->first_chunk; chunk; chunk = chunk->next) {
+    tegi_tiled_give_all(self, chunk);
+  }
   tegi_lock_acquire(self->env.lock);
   while (self->first_chunk) drop_chunk(self, self->first_chunk);
   tegi_lock_release(self->env.lock);
@@ -655,7 +689,10 @@ static teg_result validate(tegi_policy* policy, teg_error* err) {
     in_backed += self->small.backed->count;
     in_open += self->small.open->count;
   }
-  if (in_backed == backed_count && in_open == open_count) return TEG_OK;
+  if (in_backed == backed_count && in_open == open_count) {
+    return self->placed ? self->placed->ops->validate(self->placed, err)
+                        : TEG_OK;
+  }
   return tegi_error_set(err, TEG_BAD_STATE,
                         "tiled: bins hold %" PRIu64 " and %" PRIu64
                         " holes, chunks %" PRIu64 " and %" PRIu64,

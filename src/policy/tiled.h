@@ -35,6 +35,9 @@ typedef struct tiled_policy {
   tiled_steals steals;
   tegi_slab chunks;
   tegi_chunk* first_chunk;
+  // Serves what cannot be mapped any more, at the mapping limit: paged. NULL
+  // until the limit was met once.
+  tegi_policy* placed;
 } tiled_policy;
 
 // ---- tiled.c: all locked
@@ -66,6 +69,10 @@ teg_result tegi_tiled_fill(tiled_policy* self, tegi_chunk* chunk,
 // if there are as many. Returns how many.
 uint32_t tegi_tiled_give_back(tiled_policy* self, uint32_t count, bool may_wait,
                               tegi_stream_id stream);
+// Gives every tile of a chunk without used blocks to the device, for good:
+// needs no host memory. The session ends, so only streams of other sessions
+// can use what is in it still; what they have submitted is waited for.
+void tegi_tiled_give_all(tiled_policy* self, tegi_chunk* chunk);
 // Takes the tiles of the slots [first, end) away; their uses are over.
 teg_result tegi_tiled_empty(tiled_policy* self, tegi_chunk* chunk,
                             uint32_t first, uint32_t end, teg_error* err);

@@ -309,6 +309,38 @@ uint32_t tegi_tiled_give_back(tiled_policy* self, uint32_t count, bool may_wait,
   return given;
 }
 
+void tegi_tiled_give_all(tiled_policy* self, tegi_chunk* chunk) {
+  enum { SLOTS_ON_STACK = 64 };
+  tegi_source* source = self->env.source;
+  for (tegi_block* hole = chunk->first; hole; hole = hole->next) {
+    (void)source->ops->wait(source, &hole->use, 0, NULL);
+    tegi_tiled_remove(self, (tegi_hole*)hole);
+  }
+  // From the low end up no run is cut in two, so that the limit of mappings
+  // does not matter.
+  uint32_t slots[SLOTS_ON_STACK];
+  tegi_tile tiles[SLOTS_ON_STACK];
+  uint32_t slot_count = chunk->tiles.slot_count;
+  uint32_t slot = tegi_tilemap_next(&chunk->tiles, 0, slot_count, true);
+  while (slot < slot_count) {
+    uint32_t count = 0;
+    while (slot < slot_count && count < SLOTS_ON_STACK) {
+      slots[count] = slot;
+      tiles[count++] = chunk->tiles.tiles[slot];
+      tegi_tilemap_clear(&chunk->tiles, slot);
+      slot = tegi_tilemap_next(&chunk->tiles, slot + 1, slot_count, true);
+    }
+    if (source->ops->unmap(source, chunk->extent, slots, count, NULL) ==
+        TEG_OK) {
+      source->ops->tiles_give(source, tiles, count);
+    }
+  }
+  for (tegi_block* hole = chunk->first; hole; hole = hole->next) {
+    tegi_tiled_rescan(self, (tegi_hole*)hole);
+    tegi_tiled_insert(self, (tegi_hole*)hole);
+  }
+}
+
 teg_result tegi_tiled_empty(tiled_policy* self, tegi_chunk* chunk,
                             uint32_t first, uint32_t end, teg_error* err) {
   uint32_t count = tegi_tilemap_count(&chunk->tiles, first, end);

@@ -26,6 +26,7 @@ struct tegi_chunk {
   tegi_chunk* next;
   tegi_chunk* cold_prev;  // in the policy's list of empty chunks
   tegi_chunk* cold_next;
+  bool is_placed;      // the policy's: a page, where tiles cannot be mapped
   bool is_small;       // the policy's: belongs to the arena of small requests
   bool is_cold;        // in the list of empty chunks
   tegi_tilemap tiles;  // slot_count 0 where there are no tiles

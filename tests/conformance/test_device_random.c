@@ -98,9 +98,10 @@ static bool draw_span(random_state* state, uint32_t size, model_span* span) {
 static void model_run(random_state* state, const model_op* op) {
   uint8_t bytes[ZONE];
   for (uint32_t i = 0; i < op->target.size; i++) {
-    bytes[i] = op->kind == OP_FILL
-                   ? (uint8_t)(op->pattern >> (8 * (i % 4)))
-                   : *model_byte(state, &op->source, op->source.start + i);
+    bytes[i] = (uint8_t)(op->pattern >> (8 * (i % 4)));
+    if (op->kind != OP_FILL) {
+      bytes[i] = *model_byte(state, &op->source, op->source.start + i);
+    }
   }
   for (uint32_t i = 0; i < op->target.size; i++) {
     uint8_t* to = model_byte(state, &op->target, op->target.start + i);

@@ -165,14 +165,20 @@ static void range_release(teg_backend_device* base, teg_memory* memory) {
   memory_free(device, range);
 }
 
-// The runs of one call, for the host and for the checker.
+// The runs of one call, for the host and for the checker. A few need no host
+// memory, so that tiles can be given back when there is none.
+enum { RUNS_IN_PLACE = 64 };
+
 typedef struct run_lists {
   size_t count;
   teg_tile_run* host;
   tegi_hazard_run* hazard;
+  teg_tile_run host_in_place[RUNS_IN_PLACE];
+  tegi_hazard_run hazard_in_place[RUNS_IN_PLACE];
 } run_lists;
 
 static void run_lists_free(tegi_nulldev* device, run_lists* lists) {
+  if (lists->count <= RUNS_IN_PLACE) return;
   tegi_host_free(&device->host, lists->host,
                  lists->count * sizeof *lists->host);
   tegi_host_free(&device->host, lists->hazard,
@@ -182,12 +188,16 @@ static void run_lists_free(tegi_nulldev* device, run_lists* lists) {
 static teg_result run_lists_make(tegi_nulldev* device, bool has_heaps,
                                  const teg_tile_run* runs, size_t run_count,
                                  run_lists* out_lists, teg_error* err) {
-  *out_lists = (run_lists){.count = run_count};
-  out_lists->host =
-      tegi_host_calloc(&device->host, run_count, sizeof *out_lists->host);
-  out_lists->hazard =
-      tegi_host_calloc(&device->host, run_count, sizeof *out_lists->hazard);
-  if (run_count && (!out_lists->host || !out_lists->hazard)) {
+  out_lists->count = run_count;
+  out_lists->host = out_lists->host_in_place;
+  out_lists->hazard = out_lists->hazard_in_place;
+  if (run_count > RUNS_IN_PLACE) {
+    out_lists->host =
+        tegi_host_calloc(&device->host, run_count, sizeof *out_lists->host);
+    out_lists->hazard =
+        tegi_host_calloc(&device->host, run_count, sizeof *out_lists->hazard);
+  }
+  if (!out_lists->host || !out_lists->hazard) {
     run_lists_free(device, out_lists);
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
                           "null: no host memory for %zu runs", run_count);

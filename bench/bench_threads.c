@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One thread in one session against two threads in two sessions of one device:
+// how much more do they get done together? Each thread has 1,000 buffers live
+// and replaces random ones, as in bench_curve. Stages with one thread and
+// stages with two take turns, and so do the subjects, all in one run; each
+// round gives the ratio
+//   rate of two (from the first start to the last end) / rate of one
+// The figure is the median over the quiet rounds: those in which the kernel
+// took the processor from neither thread to run something else. (A thread that
+// sleeps because a lock is taken gives it away by itself: that counts.) "none"
+// and "freelist" share nothing and show what the machine allows. The ratio by
+// processor time, over all rounds, stands beside it.
+#include <getopt.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "support/measure.h"
+#include "support/subject.h"
+#include "tegula/buffer.h"
+
+enum {
+  SIZE_COUNT = 1 << 14,
+  LIVE_COUNT = 1000,
+  RUN_BLOCKS = 8,
+  THREAD_COUNT = 2
+};
+
+// One thread's session and its buffers. On cache lines of its own.
+typedef struct thread_seat {
+  _Alignas(64) bench_subject* subject;
+  const uint64_t* sizes;
+  void** live;
+  bench_random random;
+  uint64_t start_ns;
+  uint64_t end_ns;
+  uint64_t thread_ns;
+  long preempted_count;
+  bool has_failed;
+} thread_seat;
+
+typedef struct thread_contest {
+  const char* name;
+  thread_seat* seats[THREAD_COUNT];
+  bench_values wall;
+  bench_values quiet;
+  bench_values processor;
+  bench_values rate_of_one;
+} thread_contest;
+
+// What the two threads play next; between the two barriers it is theirs.
+typedef struct thread_stage {
+  pthread_barrier_t begin;
+  pthread_barrier_t end;
+  thread_seat* seats[THREAD_COUNT];  // NULL: that thread sits out
+  uint32_t block_count;
+  bool is_over;
+} thread_stage;
+
+typedef struct thread_task {
+  thread_stage* stage;
+  uint32_t index;
+} thread_task;
+
+static void* take(thread_seat* seat) {
+  uint32_t index = bench_below(&seat->random, SIZE_COUNT);
+  void* handle = seat->subject->ops->take(seat->subject, seat->sizes[index],
+                                          TEG_LIFETIME_RUN);
+  if (!handle) seat->has_failed = true;
+  return handle;
+}
+
+static void replace(thread_seat* seat) {
+  const bench_subject_ops* ops = seat->subject->ops;
+  for (uint32_t i = 0; i < BENCH_BLOCK_OPERATIONS / 2; ++i) {
+    uint32_t slot = bench_below(&seat->random, LIVE_COUNT);
+    if (seat->live[slot]) ops->give(seat->subject, seat->live[slot]);
+    seat->live[slot] = take(seat);
+    if (i % (BENCH_BATCH_REQUESTS / 2) == BENCH_BATCH_REQUESTS / 2 - 1) {
+      ops->submit(seat->subject);
+    }
+  }
+}
+
+// Times the kernel took the processor from this thread so far.
+static long preempted_count(void) {
+  struct rusage usage;
+  return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : 0;
+}
+
+static void play(thread_seat* seat, uint32_t block_count) {
+  const bench_subject_ops* ops = seat->subject->ops;
+  long preempted = preempted_count();
+  seat->start_ns = bench_now_ns();
+  uint64_t thread_ns = bench_thread_ns();
+  for (uint32_t i = 0; i < block_count; ++i) {
+    if (i % RUN_BLOCKS == 0) ops->run_begin(seat->subject);
+    replace(seat);
+    if (i % RUN_BLOCKS == RUN_BLOCKS - 1) ops->run_end(seat->subject);
+  }
+  seat->thread_ns = bench_thread_ns() - thread_ns;
+  seat->end_ns = bench_now_ns();
+  seat->preempted_count = preempted_count() - preempted;
+}
+
+static void* thread_main(void* user) {
+  thread_task* task = user;
+  thread_stage* stage = task->stage;
+  for (;;) {
+    pthread_barrier_wait(&stage->begin);
+    if (stage->is_over) return NULL;
+    thread_seat* seat = stage->seats[task->index];
+    if (seat) play(seat, stage->block_count);
+    pthread_barrier_wait(&stage->end);
+  }
+}
+
+static void run_stage(thread_stage* stage) {
+  pthread_barrier_wait(&stage->begin);
+  pthread_barrier_wait(&stage->end);
+}
+
+static thread_seat* open_seat(bench_subject* whose, const uint64_t* sizes,
+                              uint64_t random_state) {
+  thread_seat* seat = NULL;
+  if (posix_memalign((void**)&seat, 64, sizeof *seat)) bench_fail("no memory");
+  memset(seat, 0, sizeof *seat);
+  seat->subject = whose;
+  seat->sizes = sizes;
+  seat->random.state = random_state;
+  seat->live = bench_alloc(LIVE_COUNT + 8, sizeof *seat->live);
+  return seat;
+}
+
+static void close_seat(thread_seat* seat) {
+  for (uint32_t i = 0; i < LIVE_COUNT; ++i) {
+    if (seat->live[i]) {
+      seat->subject->ops->give(seat->subject, seat->live[i]);
+    }
+  }
+  seat->subject->ops->submit(seat->subject);
+  seat->subject->ops->close(seat->subject);
+  free(seat->live);
+  free(seat);
+}
+
+// One thread alone, the one or the other by turns; then both together.
+static void play_round(thread_contest* contest, thread_stage* stage,
+                       uint32_t round) {
+  uint32_t alone = round % THREAD_COUNT;
+  thread_seat* one = contest->seats[alone];
+  memset(stage->seats, 0, sizeof stage->seats);
+  stage->seats[alone] = one;
+  run_stage(stage);
+  double one_wall = (double)(one->end_ns - one->start_ns);
+  double one_processor = (double)one->thread_ns;
+  long preempted = one->preempted_count;
+  memcpy(stage->seats, contest->seats, sizeof stage->seats);
+  run_stage(stage);
+  const thread_seat* a = contest->seats[0];
+  const thread_seat* b = contest->seats[1];
+  uint64_t start = a->start_ns < b->start_ns ? a->start_ns : b->start_ns;
+  uint64_t end = a->end_ns > b->end_ns ? a->end_ns : b->end_ns;
+  double both_wall = (double)(end - start);
+  double both_processor = (double)(a->thread_ns + b->thread_ns) / THREAD_COUNT;
+  double operations = (double)stage->block_count * BENCH_BLOCK_OPERATIONS;
+  preempted += a->preempted_count + b->preempted_count;
+  double ratio = THREAD_COUNT * one_wall / both_wall;
+  bench_values_add(&contest->wall, ratio);
+  if (preempted == 0) bench_values_add(&contest->quiet, ratio);
+  bench_values_add(&contest->processor,
+                   THREAD_COUNT * one_processor / both_processor);
+  bench_values_add(&contest->rate_of_one, operations / one_wall * 1e3);
+}
+
+static void report(thread_contest* contest) {
+  for (uint32_t i = 0; i < THREAD_COUNT; ++i) {
+    if (contest->seats[i]->has_failed) {
+      bench_fail("threads: %s has no memory", contest->name);
+    }
+  }
+  bench_values* quiet = &contest->quiet;
+  const char* place = "2 threads";
+  bench_row("threads", contest->name, place, "rate_ratio",
+            bench_median(quiet->at, quiet->count), "");
+  bench_row("threads", contest->name, place, "quiet_rounds",
+            (double)quiet->count, "");
+  bench_row("threads", contest->name, place, "rate_ratio_all_rounds",
+            bench_median(contest->wall.at, contest->wall.count), "");
+  bench_row("threads", contest->name, place, "rate_ratio_processor_time",
+            bench_median(contest->processor.at, contest->processor.count), "");
+  bench_row("threads", contest->name, "1 thread", "rate",
+            bench_median(contest->rate_of_one.at, contest->rate_of_one.count),
+            "M/s");
+}
+
+static void hold_contests(const subject_names* names, thread_stage* stage,
+                          uint32_t rounds, const uint64_t* sizes) {
+  thread_contest* contests = bench_alloc(names->count, sizeof *contests);
+  for (uint32_t s = 0; s < names->count; ++s) {
+    thread_contest* contest = &contests[s];
+    contest->name = names->at[s];
+    bench_subject* first = subject_open(contest->name);
+    contest->seats[0] = open_seat(first, sizes, 0x9e3779b97f4a7c15);
+    contest->seats[1] =
+        open_seat(first->ops->open_beside(first), sizes, 0xbf58476d1ce4e5b9);
+    for (uint32_t i = 0; i < THREAD_COUNT; ++i) {
+      play(contest->seats[i], 16 * RUN_BLOCKS);
+    }
+  }
+  for (uint32_t round = 0; round < rounds; ++round) {
+    for (uint32_t s = 0; s < names->count; ++s) {
+      play_round(&contests[s], stage, round);
+    }
+  }
+  for (uint32_t s = 0; s < names->count; ++s) {
+    thread_contest* contest = &contests[s];
+    report(contest);
+    // The first one owns the device.
+    close_seat(contest->seats[1]);
+    close_seat(contest->seats[0]);
+    bench_values_clear(&contest->wall);
+    bench_values_clear(&contest->quiet);
+    bench_values_clear(&contest->processor);
+    bench_values_clear(&contest->rate_of_one);
+  }
+  free(contests);
+}
+
+int main(int argc, char** argv) {
+  static const struct option options[] = {
+      {"subjects", required_argument, NULL, 's'},
+      {"vma", required_argument, NULL, 'v'},
+      {"rounds", required_argument, NULL, 'r'},
+      {"blocks", required_argument, NULL, 'b'},
+      {NULL, 0, NULL, 0}};
+  const char* subjects = NULL;
+  const char* vma_module = NULL;
+  uint32_t rounds = 101;
+  uint32_t blocks = 200;
+  int option;
+  while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+    if (option == 's') subjects = optarg;
+    if (option == 'v') vma_module = optarg;
+    if (option == 'r') rounds = bench_number("--rounds", optarg, 1, 10000);
+    if (option == 'b') blocks = bench_number("--blocks", optarg, 1, 1000000);
+    if (option == '?') return 1;
+  }
+  subject_names names = subject_choose(subjects, vma_module);
+  uint64_t* sizes = bench_alloc(SIZE_COUNT, sizeof *sizes);
+  bench_random random = {1};
+  bench_log_uniform(&random, 256, 256 << 10, sizes, SIZE_COUNT);
+  thread_stage stage = {.block_count = (blocks + RUN_BLOCKS - 1) / RUN_BLOCKS *
+                                       RUN_BLOCKS};
+  pthread_barrier_init(&stage.begin, NULL, THREAD_COUNT + 1);
+  pthread_barrier_init(&stage.end, NULL, THREAD_COUNT + 1);
+  pthread_t threads[THREAD_COUNT];
+  thread_task tasks[THREAD_COUNT];
+  for (uint32_t i = 0; i < THREAD_COUNT; ++i) {
+    tasks[i] = (thread_task){&stage, i};
+    if (pthread_create(&threads[i], NULL, thread_main, &tasks[i])) {
+      bench_fail("no thread");
+    }
+  }
+  bench_row_header();
+  hold_contests(&names, &stage, rounds, sizes);
+  stage.is_over = true;
+  pthread_barrier_wait(&stage.begin);
+  for (uint32_t i = 0; i < THREAD_COUNT; ++i) pthread_join(threads[i], NULL);
+  free(sizes);
+  return 0;
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Moving bytes between the program and buffers: which way a write takes, and
+// the bounded ring of staging memory that the recorded way goes through.
+//
+// A stream has one ring for uploads. It starts at ring_min, doubles when a
+// write does not fit, up to ring_max, and then waits for its oldest slots. A
+// slot is a range of ring bytes and the serial of the batch whose copy reads
+// it; slots come back in order. No lock: a stream is used by one thread.
+#ifndef TEGULA_CORE_TRANSFER_H
+#define TEGULA_CORE_TRANSFER_H
+
+#include "policy/policy.h"
+#include "tegula/stream.h"
+
+typedef struct tegi_slot {
+  uint64_t end;     // position behind the slot, counted from the ring's birth
+  uint64_t serial;  // of the batch that uses it
+} tegi_slot;
+
+typedef struct tegi_ring {
+  tegi_extent* extent;  // NULL = no memory yet
+  char* pointer;
+  uint64_t size;
+  uint64_t head;     // positions, ever growing: next byte to hand out
+  uint64_t tail;     // first byte that is still in use
+  tegi_slot* slots;  // a queue in an array
+  size_t slot_capacity;
+  size_t first_slot;
+  size_t slot_count;
+} tegi_ring;
+
+// How a write reaches its buffer.
+typedef enum tegi_way {
+  TEGI_WAY_DIRECT = 0,  // a store through the buffer's own mapping
+  TEGI_WAY_RING = 1,    // a copy recorded from the ring
+  TEGI_WAY_COUNT = 2,
+} tegi_way;
+
+// The cheapest way that the rule allows. Does not block.
+tegi_way tegi_transfer_choose(teg_stream* stream, const teg_buffer* target);
+
+// Gives the ring's memory back; its copies are over or dropped.
+void tegi_ring_destroy(teg_stream* stream, tegi_ring* ring);
+
+#endif  // TEGULA_CORE_TRANSFER_H
