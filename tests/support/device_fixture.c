@@ -94,9 +94,10 @@ void device_fixture_open(device_fixture* fx, const device_config* config,
   *fx = (device_fixture){.config = config};
   teg_backend_open_params own = device_fixture_params(fx);
   if (params) {
+    teg_log log = own.log;
     own = *params;
     own.allocator = device_fixture_allocator(&fx->allocator);
-    own.log = (teg_log){complain, fx, TEG_LOG_WARNING};
+    if (!own.log.write) own.log = log;
   }
   const teg_backend_ops* backend = device_fixture_backend(config->backend);
   EXPECT_OK(fx, backend->open(&own, &fx->device, &fx->err));
