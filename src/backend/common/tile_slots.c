@@ -207,3 +207,20 @@ size_t tegi_slots_joined_unmap(const teg_tile_run* runs, size_t run_count,
   }
   return end;
 }
+
+size_t tegi_slots_hole_unmap(const tegi_slots* slots, const teg_tile_run* runs,
+                             size_t run_count, size_t i, uint64_t* out_start,
+                             uint64_t* out_end) {
+  uint64_t start = runs[i].range_tile_index;
+  while (start > 0 && slots->values[start - 1] == 0) start--;
+  uint64_t end = start;
+  size_t next = i;
+  do {
+    next = tegi_slots_joined_unmap(runs, run_count, next);
+    end = tegi_run_end(&runs[next - 1]);
+    while (end < slots->count && slots->values[end] == 0) end++;
+  } while (next < run_count && runs[next].range_tile_index == end);
+  *out_start = start;
+  *out_end = end;
+  return next;
+}

@@ -61,6 +61,11 @@ size_t tegi_slots_joined_map(const teg_tile_run* runs, size_t run_count,
                              size_t i, tegi_slots_heap heap_of);
 size_t tegi_slots_joined_unmap(const teg_tile_run* runs, size_t run_count,
                                size_t i);
+// As joined_unmap, with the empty slots before, between and behind: the hole
+// there will be, from *out_start to *out_end.
+size_t tegi_slots_hole_unmap(const tegi_slots* slots, const teg_tile_run* runs,
+                             size_t run_count, size_t i, uint64_t* out_start,
+                             uint64_t* out_end);
 
 static inline uint64_t tegi_run_end(const teg_tile_run* run) {
   return (uint64_t)run->range_tile_index + run->tile_count;

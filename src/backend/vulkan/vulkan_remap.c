@@ -10,7 +10,9 @@
 //
 // Where the driver maps tiles by mmap (lavapipe) mappings are counted as the
 // host device does and refused at the limit, because the driver drops binds
-// past it and reports success.
+// past it and reports success. There an unbound piece is a mapping of its own,
+// which never merges with the hole beside it: so unmapping unbinds the hole
+// that there will be as a whole.
 #include "backend/vulkan/vulkan_backend.h"
 #include "base/checked.h"
 #include "base/error.h"
@@ -257,6 +259,21 @@ static teg_result map_tiles(teg_backend_device* base, teg_memory* memory,
   return result;
 }
 
+// The tiles to unbind for the runs from |i| on; returns the run after them.
+static size_t next_hole(const tegi_vk_device* device,
+                        const tegi_vk_memory* range, const teg_tile_run* runs,
+                        size_t run_count, size_t i, uint64_t* out_start,
+                        uint64_t* out_end) {
+  if (device->facts.is_cpu_driver) {
+    return tegi_slots_hole_unmap(&range->slots, runs, run_count, i, out_start,
+                                 out_end);
+  }
+  size_t next = tegi_slots_joined_unmap(runs, run_count, i);
+  *out_start = runs[i].range_tile_index;
+  *out_end = tegi_run_end(&runs[next - 1]);
+  return next;
+}
+
 static teg_result unmap_tiles(teg_backend_device* base, teg_memory* memory,
                               const teg_tile_run* runs, size_t run_count,
                               teg_error* err) {
@@ -271,13 +288,11 @@ static teg_result unmap_tiles(teg_backend_device* base, teg_memory* memory,
   if (result == TEG_OK) result = binds_init(device, &binds, run_count, err);
   if (result != TEG_OK) return result;
   for (size_t i = 0; i < run_count;) {
-    size_t end = tegi_slots_joined_unmap(runs, run_count, i);
-    uint64_t start = runs[i].range_tile_index;
-    binds.list[binds.count++] = (VkSparseMemoryBind){
-        .resourceOffset = start * tile_bytes,
-        .size = (tegi_run_end(&runs[end - 1]) - start) * tile_bytes,
-    };
-    i = end;
+    uint64_t start, end;
+    i = next_hole(device, range, runs, run_count, i, &start, &end);
+    binds.list[binds.count++] =
+        (VkSparseMemoryBind){.resourceOffset = start * tile_bytes,
+                             .size = (end - start) * tile_bytes};
   }
   int64_t change = tegi_slots_unmap_change(&range->slots, runs, run_count);
   result = bind_counted(device, range, &binds, change, err);
