@@ -174,6 +174,20 @@ class Json(ReplayCase):
             return rows
         self.assertEqual(stable(), stable())
 
+    def test_vulkan_reserves_what_host_does(self):
+        if "vulkan:0" not in self.assert_run(OK, "devices").out:
+            self.skipTest("there is no Vulkan device")
+        trace = os.path.join(SOURCE, "traces", "sdxl-vae-sizes.tgt")
+        rows = {}
+        for device in ("host", "vulkan"):
+            rows[device] = self.rows("--device", device, "--policy",
+                                     "tiled,paged", trace)
+        for on_host, on_vulkan in zip(rows["host"], rows["vulkan"]):
+            self.assertEqual(on_host["policy"], on_vulkan["policy"])
+            self.assertEqual(on_vulkan["failures"], 0)
+            self.assertAlmostEqual(on_host["ratio"], on_vulkan["ratio"],
+                                   delta=0.005)
+
     def test_shipped_traces(self):
         folder = os.path.join(SOURCE, "traces")
         names = ["sdxl-vae-sizes.tgt", "bert-serving.tgt"]

@@ -259,7 +259,11 @@ static const char* skip_reason(const device_config* config) {
   asked = config;
   reason[0] = '\0';
   const teg_backend_ops* backend = find_backend(config->backend);
-  if (!backend) return "this build does not have the backend";
+  if (!backend) {
+    snprintf(reason, sizeof reason, "this build does not have the backend %s",
+             config->backend);
+    return reason;
+  }
   uint32_t count;
   teg_error err = {.result = TEG_OK};
   if (backend->probe(&count, &err) != TEG_OK) {

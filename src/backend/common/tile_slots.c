@@ -213,7 +213,7 @@ size_t tegi_slots_hole_unmap(const tegi_slots* slots, const teg_tile_run* runs,
                              uint64_t* out_end) {
   uint64_t start = runs[i].range_tile_index;
   while (start > 0 && slots->values[start - 1] == 0) start--;
-  uint64_t end = start;
+  uint64_t end;
   size_t next = i;
   do {
     next = tegi_slots_joined_unmap(runs, run_count, next);

@@ -57,7 +57,7 @@ static teg_result requirements_of(tegi_vk_device* device,
 // that sparse buffers can bind.
 static teg_result init_remap(tegi_vk_device* device, uint64_t tile_bytes,
                              uint32_t buffer_bits, teg_error* err) {
-  VkMemoryRequirements needs;
+  VkMemoryRequirements needs = {0};
   teg_result result = requirements_of(device, TEGI_VK_RANGE_FLAGS, &needs, err);
   if (result != TEG_OK) return result;
   uint32_t type = tegi_vk_facts_memory_type(&device->facts,
@@ -81,7 +81,7 @@ teg_result tegi_vk_memory_init(tegi_vk_device* device, uint64_t tile_bytes,
   device->tile_bytes = tile_bytes ? tile_bytes : TEGI_VK_DEFAULT_TILE_BYTES;
   device->granularity =
       tegi_max_u64(TEGI_VK_GRANULARITY, device->facts.offset_alignment);
-  VkMemoryRequirements needs;
+  VkMemoryRequirements needs = {0};
   teg_result result = requirements_of(device, 0, &needs, err);
   if (result != TEG_OK) return result;
   device->buffer_type =

@@ -562,7 +562,8 @@ static teg_result run_held(tegi_vk_stream* stream, uint64_t serial,
   tegi_vk_device* device = stream->device;
   teg_result result = TEG_OK;
   tegi_mutex_lock(&device->queue_lock);
-  while (result == TEG_OK && tegi_load_relaxed(&stream->told) < serial) {
+  while (result == TEG_OK && device->first_held &&
+         tegi_load_relaxed(&stream->told) < serial) {
     tegi_vk_batch* batch = device->first_held;
     device->first_held = batch->next_held;
     if (!device->first_held) device->last_held = NULL;
