@@ -374,9 +374,22 @@ static tegi_extent* adopt(tegi_source* source, uint64_t min_bytes,
   return extent;
 }
 
-static bool is_idle_block(void* user, const tegi_block* block) {
-  const teg_device* device = user;
+static bool is_idle_block(const teg_device* device, const tegi_block* block) {
   return tegi_set_is_idle(&device->timelines, &block->extent->use);
+}
+
+// The first idle lent buffer of at least |least| bytes, whatever is in its way:
+// a search for a fit would look at a few of each bin only. device->lock held.
+static tegi_block* find_idle_lent(teg_device* device, uint64_t least) {
+  const tegi_bins* bins = device->lent;
+  uint32_t bin = bins ? tegi_bins_next(bins, tegi_bin_of(least)) : UINT32_MAX;
+  while (bin != UINT32_MAX) {
+    for (tegi_block* block = bins->heads[bin]; block; block = block->bin_next) {
+      if (block->size >= least && is_idle_block(device, block)) return block;
+    }
+    bin = tegi_bins_next(bins, bin + 1);
+  }
+  return NULL;
 }
 
 // Destroys idle lent buffers, few large ones rather than many small ones.
@@ -386,11 +399,8 @@ static uint64_t destroy_lent(teg_device* device, uint64_t wanted) {
   while (bytes < wanted && least > 0) {
     tegi_extent* extent = NULL;
     tegi_lock_acquire(&device->lock);
-    if (device->lent) {
-      tegi_block* block =
-          tegi_bins_find(device->lent, least, is_idle_block, device);
-      if (block) extent = unlend(device, block);
-    }
+    tegi_block* block = find_idle_lent(device, least);
+    if (block) extent = unlend(device, block);
     tegi_lock_release(&device->lock);
     if (extent) {
       bytes += extent->bytes;

@@ -662,7 +662,8 @@ int main(void) {
       size_t length = strcspn(at, " ");
       c->scenario = &scenarios[i];
       memcpy(c->policy, at, length);
-      snprintf(c->name, sizeof c->name, "%s/%s", scenarios[i].name, c->policy);
+      snprintf(c->name, sizeof c->name, "%s/%.*s", scenarios[i].name,
+               (int)length, at);
       list[count++] = (struct CMUnitTest){
           .name = c->name, .test_func = run_case, .initial_state = c};
       at += length + strspn(at + length, " ");
