@@ -27,7 +27,7 @@ static teg_result check_params(const teg_session* session,
   TEG_REQUIRE((params->flags & ~known) == 0, err,
               "buffer_create: unknown flags 0x%" PRIx32,
               params->flags & ~known);
-  TEG_REQUIRE(params->tag < TEGI_TAG_COUNT, err,
+  TEG_REQUIRE(params->tag == 0 || params->tag < session->tag_count, err,
               "buffer_create: tag %" PRIu32 " was not made by session_tag",
               params->tag);
   bool is_growing = params->max_size != 0;
@@ -106,6 +106,19 @@ static void count_failure(teg_session* session,
   tegi_lock_release(&session->lock);
 }
 
+// Session's lock held. TEG_OVER_BUDGET if |more| live bytes are too many.
+static teg_result check_session_budget(teg_session* session, uint64_t more,
+                                       teg_error* err) {
+  uint64_t live = tegi_load_relaxed(&session->totals.live_bytes);
+  uint64_t budget = session->session_budget;
+  if (budget == 0 || live + more <= budget) return TEG_OK;
+  return tegi_error_set(err, TEG_OVER_BUDGET,
+                        "%" PRIu64
+                        " bytes more would exceed the budget of %" PRIu64
+                        " of session \"%.60s\", which has %" PRIu64 " live",
+                        more, budget, session->name, live);
+}
+
 // The policy has no block ready: grows it. TEG_OK gives a block of the policy
 // that no one counts yet.
 static teg_result grow(teg_session* session, tegi_policy* policy,
@@ -132,29 +145,21 @@ static teg_result create_by_growing(teg_session* session, tegi_policy* policy,
   teg_result result = grow(session, policy, request, &block, err);
   if (result == TEG_OK) {
     tegi_lock_acquire(&session->lock);
-    if (begin_life(session, block, params, stream)) {
+    // Other threads may have made theirs while this one grew.
+    result = check_session_budget(session, params->size, err);
+    if (result == TEG_OK && !begin_life(session, block, params, stream)) {
+      result = tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                              "buffer_create: no host memory for its uses");
+    }
+    if (result == TEG_OK) {
       *out_buffer = (teg_buffer*)block;
     } else {
       policy->ops->give(policy, block);
-      result = tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
-                              "buffer_create: no host memory for its uses");
     }
     tegi_lock_release(&session->lock);
   }
   if (result != TEG_OK) count_failure(session, params);
   return result;
-}
-
-static teg_result over_session_budget(teg_session* session,
-                                      const teg_buffer_params* params,
-                                      teg_error* err) {
-  count_failure(session, params);
-  return tegi_error_set(err, TEG_OVER_BUDGET,
-                        "buffer_create: %" PRIu64
-                        " bytes more would exceed the budget of %" PRIu64
-                        " of session \"%.60s\", which has %" PRIu64 " live",
-                        params->size, session->session_budget, session->name,
-                        tegi_load_relaxed(&session->totals.live_bytes));
 }
 
 teg_result teg_buffer_create(teg_session* session,
@@ -174,11 +179,11 @@ teg_result teg_buffer_create(teg_session* session,
   };
   tegi_policy* policy = choose_policy(session, params);
   tegi_lock_acquire(&session->lock);
-  if (session->session_budget &&
-      tegi_load_relaxed(&session->totals.live_bytes) + params->size >
-          session->session_budget) {
+  result = check_session_budget(session, params->size, err);
+  if (result != TEG_OK) {
     tegi_lock_release(&session->lock);
-    return over_session_budget(session, params, err);
+    count_failure(session, params);
+    return result;
   }
   tegi_block* block = policy->ops->take(policy, &request);
   if (block && begin_life(session, block, params, stream)) {
@@ -265,12 +270,17 @@ teg_result teg_buffer_resize(teg_buffer* buffer, uint64_t size,
   tegi_policy* policy = tegi_buffer_policy(buffer);
   uint64_t alignment = session->device->caps.buffer_alignment;
   tegi_mutex_lock(&session->growth);
-  teg_result result =
-      !policy->ops->resize
-          ? TEG_OK
-          : policy->ops->resize(policy, &buffer->block,
-                                tegi_align_up(size, alignment),
-                                buffer->stream->timeline.id, err);
+  teg_result result = TEG_OK;
+  if (size > buffer->size) {
+    tegi_lock_acquire(&session->lock);
+    result = check_session_budget(session, size - buffer->size, err);
+    tegi_lock_release(&session->lock);
+  }
+  if (result == TEG_OK && policy->ops->resize) {
+    result = policy->ops->resize(policy, &buffer->block,
+                                 tegi_align_up(size, alignment),
+                                 buffer->stream->timeline.id, err);
+  }
   if (result == TEG_OK) {
     tegi_lock_acquire(&session->lock);
     tegi_counters* all[] = {

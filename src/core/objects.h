@@ -135,7 +135,7 @@ struct teg_session {
   tegi_counters totals;
   tegi_counters lifetimes[TEG_LIFETIME_COUNT];
   tegi_tag tags[TEGI_TAG_COUNT];
-  uint32_t tag_count;
+  _Atomic uint32_t tag_count;  // read without the lock
   tegi_atomic_u64 hit_count;
   tegi_atomic_u64 written_bytes[TEGI_WAY_COUNT];  // by the way they took
   tegi_atomic_u64 peak_run_live_bytes;

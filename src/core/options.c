@@ -199,7 +199,8 @@ teg_result teg_parse_bytes(const char* text, uint64_t* out_bytes,
   uint64_t fraction = 0;
   uint64_t scale = 1;
   if (*end == '.') {
-    for (end++; isdigit((unsigned char)*end) && scale < 1000000; end++) {
+    for (end++; isdigit((unsigned char)*end); end++) {
+      if (scale == 1000000) continue;  // finer digits say nothing
       fraction = fraction * 10 + (uint64_t)(*end - '0');
       scale *= 10;
     }
@@ -213,11 +214,12 @@ teg_result teg_parse_bytes(const char* text, uint64_t* out_bytes,
                           "MiB, GiB or TiB",
                           text, end);
   }
-  if (!tegi_mul_u64(whole, factor, &bytes) || bytes > TEGI_MAX_BYTES) {
+  uint64_t rest = fraction * factor / scale;
+  if (!tegi_mul_u64(whole, factor, &bytes) || bytes > TEGI_MAX_BYTES - rest) {
     return tegi_error_set(err, TEG_INVALID,
                           "\"%.100s\" is larger than 2^62 bytes", text);
   }
-  *out_bytes = bytes + fraction * factor / scale;
+  *out_bytes = bytes + rest;
   return TEG_OK;
 }
 

@@ -113,6 +113,14 @@ static teg_result create_extent(teg_device* device, tegi_extent_kind kind,
     return tegi_error_set(err, TEG_LIMIT, "%" PRIu64 " bytes: too many", bytes);
   }
   bytes = tegi_align_up(bytes, granule(device, kind));
+  // Tiles and slots are counted in 32 bits.
+  uint64_t most = device->tables.remap ? device->caps.tile_bytes * UINT32_MAX
+                                       : TEGI_MAX_BYTES;
+  if (kind != TEGI_EXTENT_BUFFER && bytes > most) {
+    return tegi_error_set(err, TEG_LIMIT,
+                          "%" PRIu64 " bytes are more than 2^32 - 1 tiles",
+                          bytes);
+  }
   tegi_extent* extent = take_extent(device);
   if (!extent) {
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
