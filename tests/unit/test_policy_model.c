@@ -8,8 +8,8 @@
 struct model;
 static void model_failed(const struct model* m, const char* condition);
 
-#define MODEL_CHECK(m, condition)                 \
-  do {                                            \
+#define MODEL_CHECK(m, condition)                  \
+  do {                                             \
     if (!(condition)) model_failed(m, #condition); \
   } while (0)
 #include "support/policy_model.h"
@@ -69,7 +69,8 @@ static void run_model(const char* backend, const model_config* config,
   snprintf(text, sizeof text, "%s on %s", config->policy, backend);
   at_config = text;
   at_seed = seed;
-  if (getenv("TEGULA_MODEL_TRACE")) print_message("%s %llu\n", text, (unsigned long long)seed);
+  if (getenv("TEGULA_MODEL_TRACE"))
+    print_message("%s %llu\n", text, (unsigned long long)seed);
   core_open(&fx, backend, config->device_options);
   teg_options* options = NULL;
   CORE_OK(&fx, teg_options_create(NULL, &options, &fx.err));
