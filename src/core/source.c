@@ -27,11 +27,6 @@ static void driver_leave(teg_device* device, uint64_t begin_ns) {
   tegi_fetch_add_relaxed(&device->driver_ns, tegi_now_ns() - begin_ns);
 }
 
-void tegi_device_add_reserved(teg_device* device, uint64_t bytes) {
-  uint64_t before = tegi_fetch_add_relaxed(&device->reserved_bytes, bytes);
-  tegi_atomic_max(&device->peak_reserved_bytes, before + bytes);
-}
-
 static void subtract(tegi_atomic_u64* value, uint64_t amount) {
   tegi_fetch_add_relaxed(value, ~amount + 1);
 }
@@ -64,6 +59,9 @@ static teg_result reserve_bytes(teg_device* device, uint64_t bytes,
   }
   return TEG_OK;
 }
+
+// Tiles of one heap or range are counted in 32 bits.
+#define MOST_TILES (UINT32_MAX - 64)
 
 // ---- Extents ---------------------------------------------------------------
 
@@ -113,13 +111,12 @@ static teg_result create_extent(teg_device* device, tegi_extent_kind kind,
     return tegi_error_set(err, TEG_LIMIT, "%" PRIu64 " bytes: too many", bytes);
   }
   bytes = tegi_align_up(bytes, granule(device, kind));
-  // Tiles and slots are counted in 32 bits.
-  uint64_t most = device->tables.remap ? device->caps.tile_bytes * UINT32_MAX
-                                       : TEGI_MAX_BYTES;
-  if (kind != TEGI_EXTENT_BUFFER && bytes > most) {
+  if (kind != TEGI_EXTENT_BUFFER && device->caps.tile_bytes &&
+      bytes / device->caps.tile_bytes >= MOST_TILES) {
     return tegi_error_set(err, TEG_LIMIT,
-                          "%" PRIu64 " bytes are more than 2^32 - 1 tiles",
-                          bytes);
+                          "%" PRIu64
+                          " bytes are more than 2^32 tiles of %" PRIu64,
+                          bytes, device->caps.tile_bytes);
   }
   tegi_extent* extent = take_extent(device);
   if (!extent) {
@@ -184,44 +181,78 @@ static teg_result range_reserve(tegi_source* source, uint64_t bytes,
                        err);
 }
 
-// Session's lock held, or nobody else can see the session.
-static void retire(tegi_source* source, tegi_extent* extent,
-                   tegi_use_set* use) {
-  teg_session* session = session_of(source);
-  extent->use = *use;
-  *use = (tegi_use_set){0};
+// Puts a retired object back, behind the others. Session's lock held.
+static void retire_again(teg_session* session, tegi_extent* extent) {
   extent->next = NULL;
   *session->retired_tail = extent;
   session->retired_tail = &extent->next;
   tegi_counter_add(&session->retired_count, 1);
 }
 
+// Session's lock held, or nobody else can see the session.
+static void retire(tegi_source* source, tegi_extent* extent,
+                   tegi_use_set* use) {
+  extent->use = *use;
+  *use = (tegi_use_set){0};
+  retire_again(session_of(source), extent);
+}
+
+// Takes the longest retired object out. Session's lock held; NULL = none.
+static tegi_extent* take_retired(teg_session* session) {
+  tegi_extent* extent = session->retired_head;
+  if (!extent) return NULL;
+  session->retired_head = extent->next;
+  if (!session->retired_head) session->retired_tail = &session->retired_head;
+  tegi_counter_sub(&session->retired_count, 1);
+  return extent;
+}
+
 void tegi_session_collect(teg_session* session) {
   enum { MOST_BUSY_LOOKS = 64 };
-  if (tegi_load_relaxed(&session->retired_count) == 0) return;
+  uint64_t left = tegi_load_relaxed(&session->retired_count);
+  if (left == 0) return;
   teg_device* device = session->device;
   tegi_extent* idle = NULL;
-  tegi_lock_acquire(&session->lock);
   uint32_t busy_count = 0;
-  tegi_extent** at = &session->retired_head;
-  while (*at && busy_count < MOST_BUSY_LOOKS) {
-    tegi_extent* extent = *at;
-    if (!tegi_device_set_is_idle(device, &extent->use)) {
+  tegi_lock_acquire(&session->lock);
+  // Busy ones go behind the others, so that each has its turn.
+  for (; left > 0 && busy_count < MOST_BUSY_LOOKS; --left) {
+    tegi_extent* extent = take_retired(session);
+    if (!extent) break;
+    if (tegi_device_set_is_idle(device, &extent->use)) {
+      extent->next = idle;
+      idle = extent;
+    } else {
+      retire_again(session, extent);
       busy_count++;
-      at = &extent->next;
-      continue;
     }
-    *at = extent->next;
-    if (!extent->next) session->retired_tail = at;
-    extent->next = idle;
-    idle = extent;
-    tegi_counter_sub(&session->retired_count, 1);
   }
   tegi_lock_release(&session->lock);
   while (idle) {
     tegi_extent* extent = idle;
     idle = extent->next;
     destroy_extent(device, extent);
+  }
+}
+
+void tegi_session_collect_all(teg_session* session, tegi_stream_id stream) {
+  teg_device* device = session->device;
+  uint64_t left = tegi_load_relaxed(&session->retired_count);
+  for (; left > 0; --left) {
+    tegi_lock_acquire(&session->lock);
+    tegi_extent* extent = take_retired(session);
+    tegi_lock_release(&session->lock);
+    if (!extent) return;
+    bool is_idle =
+        tegi_device_set_is_idle(device, &extent->use) ||
+        tegi_device_wait(device, &extent->use, stream, NULL) == TEG_OK;
+    if (is_idle) {
+      destroy_extent(device, extent);
+    } else {
+      tegi_lock_acquire(&session->lock);
+      retire_again(session, extent);
+      tegi_lock_release(&session->lock);
+    }
   }
 }
 
@@ -259,6 +290,18 @@ static void collect(tegi_source* source) {
 static tegi_verdict check(tegi_source* source, const tegi_use_set* use,
                           tegi_write write, tegi_stream_id stream) {
   return tegi_device_check(device_of(source), use, write, stream);
+}
+
+static void prune(tegi_source* source, tegi_use_set* use) {
+  tegi_device_prune(device_of(source), use);
+}
+
+static uint64_t most_bytes(tegi_source* source) {
+  const teg_device* device = device_of(source);
+  uint64_t most = device->caps.total_bytes;
+  if (most == 0) most = UINT64_MAX;
+  uint64_t budget = device->options.budget;
+  return budget ? tegi_min_u64(budget, most) : most;
 }
 
 static teg_result wait(tegi_source* source, const tegi_use_set* use,
@@ -420,14 +463,18 @@ static uint64_t destroy_lent(teg_device* device, uint64_t wanted) {
   return bytes;
 }
 
-uint64_t tegi_device_trim_lent(teg_device* device) {
-  uint64_t bytes = destroy_lent(device, UINT64_MAX);
+uint64_t tegi_device_collect_orphans(teg_device* device) {
+  uint64_t bytes = 0;
   tegi_extent* orphan;
   while ((orphan = take_orphan(device)) != NULL) {
     bytes += orphan->bytes;
     destroy_extent(device, orphan);
   }
   return bytes;
+}
+
+uint64_t tegi_device_trim_lent(teg_device* device) {
+  return destroy_lent(device, UINT64_MAX) + tegi_device_collect_orphans(device);
 }
 
 static uint64_t trim_lent(tegi_source* source, uint64_t wanted) {
@@ -551,7 +598,7 @@ static uint32_t tiles_borrow(tegi_source* source, const tegi_policy* asking,
   tegi_mutex_lock(&device->registry);
   for (teg_session* session = device->sessions; session && got < count;
        session = session->next) {
-    if (session == own || session->is_running) continue;
+    if (session == own || tegi_load_state(&session->is_running)) continue;
     if (!tegi_mutex_try(&session->growth)) continue;
     got += borrow_from(session, NULL, count - got, false,
                        session->first_stream->timeline.id);
@@ -641,11 +688,11 @@ static teg_result unmap(tegi_source* source, tegi_extent* range,
 
 const tegi_source_ops tegi_core_source_ops = {
     .check = check,
+    .prune = prune,
+    .most_bytes = most_bytes,
     .retire = retire,
     .headroom = headroom,
-    .reserved = reserved,
     .is_shared = is_shared,
-    .run_peak = run_peak,
     .lend = lend,
     .adopt = adopt,
     .tiles_take = tiles_take,

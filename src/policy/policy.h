@@ -61,18 +61,18 @@ typedef struct tegi_source_ops {
   // What the rule says about a new owner on |stream| that writes by |write|.
   tegi_verdict (*check)(tegi_source* source, const tegi_use_set* use,
                         tegi_write write, tegi_stream_id stream);
+  // Drops the entries of a set that are over; for sets with further entries.
+  void (*prune)(tegi_source* source, tegi_use_set* use);
+  // More bytes than this the device cannot have, whatever is given back.
+  uint64_t (*most_bytes)(tegi_source* source);
   // Gives a device object back to the driver once |use| is over. Takes over
   // the set. Nothing is mapped in it any more.
   void (*retire)(tegi_source* source, tegi_extent* extent, tegi_use_set* use);
   // Bytes the device may still reserve before it holds more than |slack| above
   // the live peak. 0 = none.
   uint64_t (*headroom)(tegi_source* source, const tegi_slack* slack);
-  // Bytes reserved from the driver on the whole device.
-  uint64_t (*reserved)(tegi_source* source);
   // True when other sessions live on the device.
   bool (*is_shared)(tegi_source* source);
-  // Bytes of the whole device that are not STATIC, the most alive at once.
-  uint64_t (*run_peak)(tegi_source* source);
 
   // Hands a free committed buffer to the device, for any session to adopt;
   // takes over the set. And the other way round: the smallest one of at least
@@ -141,6 +141,13 @@ static inline bool tegi_may_reuse(tegi_source* source, const tegi_use_set* use,
   }
   return source->ops->check(source, use, TEGI_WRITE_DEVICE, stream) ==
          TEGI_REUSE_NOW;
+}
+
+// Drops what is over from the set of a hole, before it is copied to the parts
+// of the hole and after neighbours have brought theirs: streams come and go,
+// and a hole may outlive any number of them. Locked.
+static inline void tegi_prune_hole(tegi_source* source, tegi_block* hole) {
+  if (hole->use.more) source->ops->prune(source, &hole->use);
 }
 
 // ---- Options the policies read ---------------------------------------------
