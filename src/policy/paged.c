@@ -121,6 +121,7 @@ static void unbin_hole(void* user, tegi_block* hole) {
 static tegi_block* cut_low(paged_policy* self, tegi_block* hole,
                            uint64_t size) {
   tegi_chunk* page = hole->chunk;
+  tegi_prune_hole(self->env.source, hole);
   unbin_hole(self, hole);
   tegi_block* low;
   tegi_block* high;
@@ -175,6 +176,7 @@ static void give(tegi_policy* policy, tegi_block* block) {
   paged_policy* self = cast(policy);
   block = tegi_arena_merge(self->env.host, self->env.blocks, block, unbin_hole,
                            self);
+  tegi_prune_hole(self->env.source, block);
   bin_hole(self, block);
 }
 

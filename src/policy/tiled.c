@@ -185,6 +185,7 @@ void tegi_tiled_rescan(tiled_policy* self, tegi_hole* hole) {
 // memory.
 static tegi_block* cut_backed(tiled_policy* self, tegi_block* hole,
                               uint64_t size) {
+  tegi_prune_hole(self->env.source, hole);
   uint64_t backed = hole->bin_key;
   uint64_t hole_size = hole->size;
   uint32_t whole_count = as_hole(hole)->whole_count;
@@ -260,6 +261,7 @@ static void give(tegi_policy* policy, tegi_block* block) {
   if (has_high) high = *as_hole(block->next);
   tegi_block* hole = tegi_arena_merge(self->env.host, self->env.blocks, block,
                                       unbin_hole, self);
+  tegi_prune_hole(self->env.source, hole);
   if (has_high && hole->offset + hole->size != end) {
     backed += high.block.bin_key;
     whole_count += high.whole_count;
@@ -279,6 +281,7 @@ void tegi_tiled_release_partial(tiled_policy* self, tegi_block* block) {
   block->is_partial = false;
   tegi_block* hole = tegi_arena_merge(self->env.host, self->env.blocks, block,
                                       unbin_hole, self);
+  tegi_prune_hole(self->env.source, hole);
   tegi_tiled_rescan(self, as_hole(hole));
   tegi_tiled_insert(self, as_hole(hole));
 }
@@ -346,6 +349,7 @@ static tegi_block* choose_open(tiled_policy* self, tiled_arena* arena,
 // Cuts the low end off any hole; its tiles are to be filled in. Locked.
 static tegi_block* cut_open(tiled_policy* self, tegi_block* hole,
                             uint64_t size) {
+  tegi_prune_hole(self->env.source, hole);
   tegi_tiled_remove(self, as_hole(hole));
   tegi_block* low;
   tegi_block* high;
