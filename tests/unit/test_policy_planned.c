@@ -261,21 +261,29 @@ static void a_request_on_another_stream_ends_the_plan(void** state) {
   assert_int_equal(play(0, COUNT).planned_count, COUNT);
 }
 
-// Bytes of the plan that another stream read are not the next run's before
+// Bytes of the plan that another stream read are not the next owner's before
 // that is over.
-static void a_use_by_another_stream_holds_the_plan_back(void** state) {
+static void a_use_by_another_stream_ends_the_plan(void** state) {
   (void)state;
   teg_stream* second = NULL;
   CORE_OK(&fx, teg_stream_create(session, &second, &fx.err));
   for (int i = 0; i < 2; ++i) (void)play(0, COUNT);
+  // As play() begins.
   run_begin();
   teg_buffer* a = make(3 * TILE, 0x11111111);
-  assert_true(is_planned(a));
+  teg_buffer* b = make(1000, 0x22222222);
+  teg_buffer* c = make(TILE, 0x33333333);
+  assert_true(is_planned(a) && is_planned(b) && is_planned(c));
   core_submit(&fx, stream);
   teg_argument argument = {.buffer = a, .is_read = true};
   CORE_OK(&fx, teg_stream_call(second, holds, (void*)(uintptr_t)0x11, &argument,
                                1, &fx.err));
   teg_buffer_destroy(a);
+  teg_buffer* d = make(5 * TILE, 0x44444444);
+  assert_false(is_planned(d));
+  check_and_drop(b, 0x22222222);
+  check_and_drop(c, 0x33333333);
+  check_and_drop(d, 0x44444444);
   run_end();
   // The second stream's batch is only recorded; this run overwrites all.
   (void)play(0, COUNT);
@@ -365,7 +373,7 @@ int main(void) {
       TEST(what_outlives_its_run_is_not_planned),
       TEST(a_planned_buffer_that_is_kept_keeps_its_bytes),
       TEST(a_request_on_another_stream_ends_the_plan),
-      TEST(a_use_by_another_stream_holds_the_plan_back),
+      TEST(a_use_by_another_stream_ends_the_plan),
       TEST(growing_buffers_are_no_part_of_a_plan),
       TEST(outside_of_runs_nothing_is_planned),
       TEST(a_trim_between_runs_leaves_the_plan),
