@@ -34,8 +34,7 @@ teg_session_create(teg_device* device, const teg_session_params* params,
                    teg_session** out_session, teg_error* err);
 
 // Waits for the session's submitted work, then frees what is left of it;
-// buffers still alive are named in the log. NULL is fine. Commands that other
-// sessions' streams have recorded on its buffers must be submitted before.
+// buffers still alive are named in the log. NULL is fine.
 TEG_API void teg_session_destroy(teg_session* session);
 
 // One inference. A run inside a run, or an end without a begin, is

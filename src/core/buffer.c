@@ -368,8 +368,8 @@ teg_result teg_buffer_used_on(teg_buffer* buffer, teg_stream* stream,
                               teg_error* err) {
   TEG_REQUIRE(buffer && stream, err, "buffer_used_on: an argument is NULL");
   teg_session* session = buffer->session;
-  TEG_REQUIRE(stream->session->device == session->device, err,
-              "buffer_used_on: the stream is on another device");
+  TEG_REQUIRE(stream->session == session, err,
+              "buffer_used_on: the stream is another session's");
   if (buffer->inherited.serial &&
       buffer->inherited.stream != stream->timeline.id) {
     teg_result result =

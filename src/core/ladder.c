@@ -95,7 +95,7 @@ static void take_step(teg_session* session, ladder_step step,
       (void)tegi_session_trim_policies(session, false);
       break;
     case STEP_TRIM_IDLE_SESSIONS:
-      (void)tegi_device_trim_idle(device, session, true);
+      (void)tegi_device_trim_idle(device, session, false);
       break;
     case STEP_COUNT:
       break;

@@ -600,7 +600,7 @@ static uint32_t tiles_borrow(tegi_source* source, const tegi_policy* asking,
        session = session->next) {
     if (session == own || tegi_load_state(&session->is_running)) continue;
     if (!tegi_mutex_try(&session->growth)) continue;
-    got += borrow_from(session, NULL, count - got, false,
+    got += borrow_from(session, NULL, count - got, may_wait,
                        session->first_stream->timeline.id);
     tegi_mutex_unlock(&session->growth);
   }

@@ -160,9 +160,13 @@ static teg_result stamp(teg_stream* stream, teg_buffer* buffer,
 // (Streams of other queues would have to be waited for on the device as well.)
 teg_result tegi_stream_begin_use(teg_stream* stream, teg_buffer* buffer,
                                  teg_error* err) {
-  TEG_REQUIRE(buffer->session->device == stream->session->device, err,
-              "buffer %" PRIu64 " is on another device than the stream",
-              buffer->number);
+  // A session's memory goes with it, whatever others have recorded: so it is
+  // its own streams' only.
+  TEG_REQUIRE(buffer->session == stream->session, err,
+              "buffer %" PRIu64
+              " belongs to session \"%.60s\", the stream to "
+              "\"%.60s\"",
+              buffer->number, buffer->session->name, stream->session->name);
   use_from_this_thread(stream);
   teg_result result = TEG_OK;
   if (buffer->inherited.serial &&

@@ -111,7 +111,7 @@ typedef struct tegi_source_ops {
                            const tegi_slack* slack, teg_error* err);
   // Asks the session's other policies, and the device's idle sessions, for
   // |count| tiles of their holes; they come into the device's pool. Returns
-  // how many came. |may_wait|: the session's own may be waited for.
+  // how many came. |may_wait|: they may be waited for.
   uint32_t (*tiles_borrow)(tegi_source* source, const tegi_policy* asking,
                            uint32_t count, bool may_wait,
                            tegi_stream_id stream);
@@ -242,6 +242,10 @@ typedef struct tegi_policy_ops {
 struct tegi_policy {
   const tegi_policy_ops* ops;
 };
+
+// TEG_INVALID with the place for a table of buckets that is not one; "" is
+// ONNX Runtime's. src/policy/bucket.c
+teg_result tegi_buckets_check(const char* text, teg_error* err);
 
 // Every policy, "auto" excluded; NULL-terminated.
 extern const tegi_policy_ops* const tegi_policies[];

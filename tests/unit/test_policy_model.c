@@ -52,7 +52,7 @@ static const model_config configs[] = {
     {"tiled;slack=0;chunk=1MiB", "tile_bytes=4KiB;heap_min=64KiB", 2, false},
     {"tiled", TILES "remap=off", 2, false},
     {"planned;chunk=1MiB", TILES, 2, false},
-    {"planned;slack=0;planned_warmup=1", TILES, 1, false},
+    {"planned;slack=0;planned_warmup=2", TILES, 1, false},
     {"planned;slack=0", TILES "budget=6MiB", 1, true},
     {"auto;policy_params=bucket;policy_static=paged", TILES, 2, false},
     {"paged;policy_params=tiled;policy_state=simple", TILES "budget=6MiB", 2,
