@@ -83,7 +83,7 @@ static void set_session_options(teg_options* options, const uint8_t* header) {
   set(options, "page_min", PICK(pages, (uint8_t)(header[4] / 2)));
   set(options, "buckets", PICK(buckets, (uint8_t)(header[4] / 4)));
   set(options, "exclusive_age", header[4] >= 128 ? "30" : "5000");
-  set(options, "planned_warmup", header[4] >= 64 ? "1" : "2");
+  set(options, "planned_warmup", header[4] >= 64 ? "2" : "3");
   set(options, "dynamic_period", header[5] & 4 ? "1" : "2");
 }
 
