@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The program `tegula`: picks the verb.
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -100,7 +104,20 @@ static int count_own(int argc, char** argv) {
   return count < argc ? count + 1 : count;
 }
 
+// A file opened later must not become one of the standard streams. Reading or
+// writing one that is not there fails as before.
+static void fill_standard_streams(void) {
+  for (int i = 0; i <= STDERR_FILENO; ++i) {
+    if (fcntl(i, F_GETFD) >= 0 || errno != EBADF) continue;
+    if (open("/dev/null", i == STDIN_FILENO ? O_WRONLY : O_RDONLY) != i) {
+      _exit(CLI_OUTPUT);
+    }
+  }
+}
+
 int main(int argc, char** argv) {
+  fill_standard_streams();
+  signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is a failed write
   argp_err_exit_status = CLI_USAGE;
   const struct argp argp = {.options = main_options,
                             .parser = parse_main,

@@ -150,6 +150,11 @@ static error_t parse_setting(int key, const char* text,
   }
 }
 
+static const char* file_name(const char* option, const char* text) {
+  if (*text) return text;
+  exit(cli_fail(CLI_USAGE, "%s: the name of the file is empty", option));
+}
+
 static error_t parse(int key, char* argument, struct argp_state* state) {
   replay_request* request = state->input;
   switch (key) {
@@ -163,10 +168,10 @@ static error_t parse(int key, char* argument, struct argp_state* state) {
       request->params.flags |= TEG_REPLAY_VERIFY;
       return 0;
     case KEY_JSON:
-      request->json_path = argument;
+      request->json_path = file_name("--json", argument);
       return 0;
     case KEY_REPORT:
-      request->report_path = argument;
+      request->report_path = file_name("--report", argument);
       return 0;
     case 'q':
       request->is_quiet = true;
@@ -425,11 +430,33 @@ static void free_results(cli_results* results) {
   free(results->traces);
 }
 
+static int check_input(const replay_request* request, const char* option,
+                       const cli_output* output) {
+  for (size_t i = 0; i < request->path_count; ++i) {
+    if (!cli_output_is_file(output, request->paths[i])) continue;
+    return cli_fail(CLI_USAGE, "%s: %s is a trace to replay", option,
+                    output->path);
+  }
+  return CLI_OK;
+}
+
+// Nothing that is read or written may be overwritten.
+static int check_outputs(const replay_request* request, const cli_output* json,
+                         const cli_output* report) {
+  if (cli_output_is_same(json, report)) {
+    return cli_fail(CLI_USAGE, "--json and --report name the same file, %s",
+                    report->path);
+  }
+  int code = check_input(request, "--json", json);
+  return code != CLI_OK ? code : check_input(request, "--report", report);
+}
+
 static int run(const replay_request* request, const char* command) {
   cli_output json;
   cli_output report;
   int code = cli_worse(cli_output_open(&json, request->json_path),
                        cli_output_open(&report, request->report_path));
+  if (code == CLI_OK) code = check_outputs(request, &json, &report);
   cli_results results = {
       .command = command,
       .traces = calloc(request->path_count, sizeof *results.traces)};

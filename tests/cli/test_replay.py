@@ -6,12 +6,16 @@ import html.parser
 import json
 import os
 import re
+import shlex
+import signal
+import subprocess
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cli_case import (CliCase, FAILED, INPUT, MIB, OK, OUTPUT, SOURCE, USAGE,
-                      small_trace)
+from cli_case import (CliCase, FAILED, INPUT, MIB, OK, OUTPUT, PROGRAM,
+                      SOURCE, USAGE, small_trace)
 
 POLICIES = ["disabled", "lazy", "simple", "bucket", "dynamic", "paged",
             "exclusive", "tiled", "planned"]
@@ -349,6 +353,76 @@ tegula: empty.tgt: the file is empty; *
                 "no/file")
             self.assert_refused(OUTPUT, "tegula: .: Is a directory", *words,
                                 ".")
+
+    def test_outputs_that_would_overwrite(self):
+        self.write("old.json", "old")
+        os.symlink("t.csv", os.path.join(self.folder, "link"))
+        os.link(os.path.join(self.folder, "old.json"),
+                os.path.join(self.folder, "old.html"))
+        same = "tegula: --json and --report name the same file, *"
+        for words, wanted in (
+            (["--json="], "tegula: --json: the name of the file is empty"),
+            (["--report="], "tegula: --report: the name of the file is *"),
+            (["--json", "x", "--report", "./x"], same),
+            (["--json", "-", "--report", "-"], same),
+            (["--json", "old.json", "--report", "old.html"], same),
+            (["--json", "t.csv"], "tegula: --json: t.csv is a trace *"),
+            (["--report", "link"], "tegula: --report: link is a trace *"),
+        ):
+            result = self.assert_refused(USAGE, wanted, "replay", "t.csv",
+                                         *words)
+            self.assertEqual(result.out, "")
+        self.assertEqual(self.read("t.csv"), small_trace())
+        self.assertEqual(self.read("old.json"), "old")
+        self.assertEqual(sorted(os.listdir(self.folder)),
+                         ["link", "old.html", "old.json", "t.csv"])
+
+    def test_interrupted_replays_leave_no_outputs(self):
+        self.write("old.json", "old")
+        child = subprocess.Popen(
+            [PROGRAM, "replay", "t.csv", "-q", "--repeat", "1000000",
+             "--json", "old.json", "--report", "r.html"], cwd=self.folder)
+        time.sleep(0.3)
+        self.assertIsNone(child.poll())
+        child.send_signal(signal.SIGINT)
+        self.assertEqual(child.wait(), -signal.SIGINT)
+        self.assertEqual(self.read("old.json"), "old")
+        self.assertEqual(sorted(os.listdir(self.folder)),
+                         ["old.json", "t.csv"])
+
+    def test_outputs_keep_their_modes_and_links(self):
+        self.write("old.json", "old")
+        path = os.path.join(self.folder, "old.json")
+        os.chmod(path, 0o640)
+        os.symlink("old.json", os.path.join(self.folder, "link"))
+        self.assert_run(OK, "replay", "t.csv", "-p", "simple", "-q", "--json",
+                        "link", "--report", "r.html")
+        self.assertEqual(len(json.loads(self.read("old.json"))), 1)
+        self.assertTrue(os.path.islink(os.path.join(self.folder, "link")))
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o640)
+        mask = os.umask(0)
+        os.umask(mask)
+        mode = os.stat(os.path.join(self.folder, "r.html")).st_mode & 0o777
+        self.assertEqual(mode, 0o666 & ~mask)
+
+    def test_without_standard_streams(self):
+        command = (f"{shlex.quote(PROGRAM)} replay t.csv none --json o.json "
+                   "--report r.html <&- >&- 2>&-")
+        done = subprocess.run(["sh", "-c", command], cwd=self.folder,
+                              check=False)
+        self.assertEqual(done.returncode, OUTPUT)  # the table went nowhere
+        self.assertEqual(len(json.loads(self.read("o.json"))), len(POLICIES))
+        self.assertTrue(self.read("r.html").startswith("<!"))
+
+    def test_limit_of_file_sizes(self):
+        command = (f"ulimit -f 1; {shlex.quote(PROGRAM)} replay t.csv -q "
+                   "-p disabled --report r.html")
+        done = subprocess.run(["sh", "-c", command], cwd=self.folder,
+                              stderr=subprocess.PIPE, check=False)
+        self.assertEqual(done.returncode, OUTPUT, done.stderr)
+        self.assert_lines(done.stderr.decode(),
+                          "tegula: r.html: File too large")
+        self.assertEqual(os.listdir(self.folder), ["t.csv"])
 
     def test_the_largest_code_wins(self):
         self.assert_run(OUTPUT, "replay", "none", "t.csv", "-q", "--budget",
