@@ -11,6 +11,7 @@
 #include "progress.h"
 #include "results.h"
 #include "tegula/device.h"
+#include "tegula/session.h"
 #include "trace_input.h"
 
 enum {
@@ -223,6 +224,15 @@ static int choose_policies(replay_request* request) {
   return cli_fail(CLI_USAGE, "--policy: no policy is named");
 }
 
+// The policy is chosen by --policy alone, which heads the rows.
+static int check_setting(const option_setting* setting) {
+  if (setting->key || strncmp(setting->value, "policy=", 7) != 0) {
+    return CLI_OK;
+  }
+  return cli_fail(CLI_USAGE, "%s: a policy is chosen with --policy",
+                  setting->option);
+}
+
 static teg_result set_one(teg_options* options, const option_setting* setting,
                           teg_error* err) {
   if (!setting->key) return teg_options_set_pair(options, setting->value, err);
@@ -250,6 +260,10 @@ static int make_options(const replay_request* request, const char* policy,
 
 // Finds wrong names and values before anything is replayed.
 static int check_options(const replay_request* request) {
+  for (size_t i = 0; i < request->setting_count; ++i) {
+    int code = check_setting(&request->settings[i]);
+    if (code != CLI_OK) return code;
+  }
   for (size_t i = 0; i < request->policy_count; ++i) {
     teg_options* options = NULL;
     int code = make_options(request, request->policies[i], &options);
@@ -259,7 +273,29 @@ static int check_options(const replay_request* request) {
   return CLI_OK;
 }
 
-// Opens the device once, for wrong names and values that only it knows.
+static bool is_usage(teg_result result) {
+  return result == TEG_NOT_FOUND || result == TEG_INVALID;
+}
+
+// Opens a session of |policy|, for values that only it finds wrong. What else
+// fails is told when it is replayed.
+static int check_session(const replay_request* request, teg_device* device,
+                         const char* policy) {
+  teg_options* options = NULL;
+  int code = make_options(request, policy, &options);
+  if (code != CLI_OK) return code;
+  teg_session_params params = TEG_SESSION_PARAMS_INIT;
+  params.options = options;
+  teg_session* session = NULL;
+  teg_error err;
+  teg_result result = teg_session_create(device, &params, &session, &err);
+  if (result == TEG_OK) teg_session_destroy(session);
+  teg_options_destroy(options);
+  return is_usage(result) ? cli_fail(CLI_USAGE, "%s", err.message) : CLI_OK;
+}
+
+// Opens the device once, and a session of each policy, for wrong names and
+// values that only they know.
 static int check_device(const replay_request* request) {
   teg_options* options = NULL;
   int code = make_options(request, request->policies[0], &options);
@@ -271,11 +307,16 @@ static int check_device(const replay_request* request) {
   teg_device* device = NULL;
   teg_error err;
   teg_result result = teg_device_create(&params, &device, &err);
-  teg_device_destroy(device);
   teg_options_destroy(options);
-  if (result == TEG_OK) return CLI_OK;
-  bool is_usage = result == TEG_NOT_FOUND || result == TEG_INVALID;
-  return cli_fail(is_usage ? CLI_USAGE : CLI_FAILED, "%s", err.message);
+  if (result != TEG_OK) {
+    return cli_fail(is_usage(result) ? CLI_USAGE : CLI_FAILED, "%s",
+                    err.message);
+  }
+  for (size_t i = 0; code == CLI_OK && i < request->policy_count; ++i) {
+    code = check_session(request, device, request->policies[i]);
+  }
+  teg_device_destroy(device);
+  return code;
 }
 
 // ---- Replaying --------------------------------------------------------------

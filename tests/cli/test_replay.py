@@ -336,6 +336,10 @@ tegula: empty.tgt: the file is empty; *
             (["--device", "hots"],
              'no device*"hots"; the nearest is "host"'),
             (["--device", "host:9"], "*device*9*"),
+            (["--set", "buckets=junk"], "*bucket*junk*"),
+            (["--set", "buckets=4096:1,2048:1"], "*bucket*"),
+            (["-p", "simple", "--set", "policy=lazy"],
+             "--set: a policy is chosen with --policy"),
         ):
             result = self.assert_refused(USAGE, f"tegula: {wanted}", "replay",
                                          "t.csv", "none", *words)
