@@ -14,6 +14,7 @@
 // are. Nothing under a used block ever moves.
 #include "policy/tiled.h"
 
+#include <assert.h>
 #include <inttypes.h>
 
 #include "base/error.h"
@@ -380,8 +381,9 @@ static tegi_chunk* enter_chunk(tiled_policy* self, tegi_extent* extent,
   if (!chunk) return NULL;
   *chunk = (tegi_chunk){
       .extent = extent, .bytes = extent->bytes, .is_small = is_small};
-  uint32_t slots = (uint32_t)(extent->bytes >> self->tile_shift);
-  tegi_tilemap_init(&chunk->tiles, slots, self->tile_shift);
+  uint64_t slots = extent->bytes >> self->tile_shift;
+  assert(slots <= TEGI_MOST_SLOTS);
+  tegi_tilemap_init(&chunk->tiles, (uint32_t)slots);
   tegi_block* hole =
       tegi_arena_begin(self->env.blocks, chunk, self->env.policy_index);
   if (!hole) {
@@ -401,6 +403,25 @@ static teg_result no_records(teg_error* err) {
                         "policy tiled: no host memory for records");
 }
 
+// Addresses for |bytes|. The one place where they come from, so that the
+// slots of every chunk can be counted in 32 bits.
+static teg_result reserve_addresses(tiled_policy* self, uint64_t bytes,
+                                    tegi_extent** out_extent, teg_error* err) {
+  if (bytes >> self->tile_shift >= TEGI_MOST_SLOTS) {
+    return tegi_error_set(err, TEG_LIMIT,
+                          "policy tiled: %" PRIu64
+                          " bytes are more tiles of %" PRIu64
+                          " bytes than can be counted",
+                          bytes, self->tile_bytes);
+  }
+  tegi_source* source = self->env.source;
+  teg_result result =
+      source->ops->range_reserve(source, bytes, out_extent, err);
+  // Addresses take a mapping as well.
+  self->is_mapping_full = result == TEG_LIMIT;
+  return result;
+}
+
 // More addresses for a request of |size|.
 static teg_result add_chunk(tiled_policy* self, uint64_t size, bool is_small,
                             teg_error* err) {
@@ -409,9 +430,9 @@ static teg_result add_chunk(tiled_policy* self, uint64_t size, bool is_small,
   uint64_t own = tegi_align_up(size, self->tile_bytes);
   uint64_t bytes = tegi_max_u64(
       own, tegi_align_up(self->env.options->chunk_bytes, self->tile_bytes));
-  teg_result result = source->ops->range_reserve(source, bytes, &extent, err);
+  teg_result result = reserve_addresses(self, bytes, &extent, err);
   if (result != TEG_OK && bytes > own) {
-    result = source->ops->range_reserve(source, own, &extent, err);
+    result = reserve_addresses(self, own, &extent, err);
   }
   if (result != TEG_OK) return result;
   tegi_lock_acquire(self->env.lock);
@@ -485,7 +506,7 @@ static teg_result grow_growing(tiled_policy* self, const tegi_request* request,
   tegi_source* source = self->env.source;
   uint64_t bytes = tegi_align_up(request->max_size, self->tile_bytes);
   tegi_extent* extent;
-  teg_result result = source->ops->range_reserve(source, bytes, &extent, err);
+  teg_result result = reserve_addresses(self, bytes, &extent, err);
   if (result != TEG_OK) return result;
   tegi_lock_acquire(self->env.lock);
   tegi_chunk* chunk = enter_chunk(self, extent, false);
@@ -554,9 +575,11 @@ static teg_result grow_placed(tiled_policy* self, const tegi_request* request,
 
 static teg_result grow(tegi_policy* policy, const tegi_request* request,
                        tegi_block** out_block, teg_error* err) {
+  tiled_policy* self = cast(policy);
+  self->is_mapping_full = false;
   teg_result result = grow_mapped(policy, request, out_block, err);
-  if (result != TEG_LIMIT) return result;
-  return grow_placed(cast(policy), request, out_block, err);
+  if (result != TEG_LIMIT || !self->is_mapping_full) return result;
+  return grow_placed(self, request, out_block, err);
 }
 
 static teg_result resize(tegi_policy* policy, tegi_block* block, uint64_t size,
