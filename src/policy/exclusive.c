@@ -76,8 +76,10 @@ static void sweep(exclusive_policy* self) {
 
 static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
   exclusive_policy* self = cast(policy);
-  if (++self->request_count >= self->next_sweep) sweep(self);
-  return tegi_class_table_take(&self->env, &self->table, request);
+  if (self->request_count >= self->next_sweep) sweep(self);
+  tegi_block* block = tegi_class_table_take(&self->env, &self->table, request);
+  if (block) self->request_count++;
+  return block;
 }
 
 static void give(tegi_policy* policy, tegi_block* block) {
@@ -89,8 +91,13 @@ static void give(tegi_policy* policy, tegi_block* block) {
 static teg_result grow(tegi_policy* policy, const tegi_request* request,
                        tegi_block** out_block, teg_error* err) {
   exclusive_policy* self = cast(policy);
-  return tegi_class_table_grow(&self->env, &self->table, request, out_block,
-                               err);
+  teg_result result =
+      tegi_class_table_grow(&self->env, &self->table, request, out_block, err);
+  // Counted here and not in take, which is asked more than once for these.
+  tegi_lock_acquire(self->env.lock);
+  if (result == TEG_OK) self->request_count++;
+  tegi_lock_release(self->env.lock);
+  return result;
 }
 
 static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
