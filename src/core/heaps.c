@@ -147,8 +147,8 @@ static void take_run(tegi_heaps* heaps, tegi_heap* heap, uint32_t first,
 // they come, so that a heap in pieces is walked twice and no more.
 static uint32_t take_from(tegi_heaps* heaps, tegi_heap* heap, uint32_t count,
                           tegi_tile* out) {
-  uint32_t whole = heap->free_count >= count ? find_run(heap, count)
-                                             : UINT32_MAX;
+  uint32_t whole =
+      heap->free_count >= count ? find_run(heap, count) : UINT32_MAX;
   if (whole != UINT32_MAX) {
     take_run(heaps, heap, whole, count, out);
     return count;

@@ -93,9 +93,9 @@ static uint64_t retire_class(const tegi_policy_env* env, tegi_class* entry,
   uint64_t bytes = 0;
   for (tegi_block* block = entry->oldest; block;) {
     tegi_block* next = block->bin_prev;
-    if (!is_idle_only || source->ops->check(source, &block->use,
-                                            TEGI_WRITE_HOST,
-                                            stream) == TEGI_REUSE_NOW) {
+    if (!is_idle_only ||
+        source->ops->check(source, &block->use, TEGI_WRITE_HOST, stream) ==
+            TEGI_REUSE_NOW) {
       unlink_block(entry, block);
       bytes += block->size;
       tegi_whole_retire(env, block);
@@ -138,12 +138,11 @@ static teg_result validate_class(const tegi_class* entry, const char* policy,
       count <= entry->limit) {
     return TEG_OK;
   }
-  return tegi_error_set(err, TEG_BAD_STATE,
-                        "%s: class %" PRIu64 " counts %" PRIu32
-                        " free buffers and has %" PRIu32
-                        ", its limit is %" PRIu32,
-                        policy, entry->size, entry->free_count, count,
-                        entry->limit);
+  return tegi_error_set(
+      err, TEG_BAD_STATE,
+      "%s: class %" PRIu64 " counts %" PRIu32 " free buffers and has %" PRIu32
+      ", its limit is %" PRIu32,
+      policy, entry->size, entry->free_count, count, entry->limit);
 }
 
 // ---- All classes of a policy
