@@ -543,7 +543,9 @@ static teg_result grow_mapped(tegi_policy* policy, const tegi_request* request,
     block = take(policy, request);
     bool is_ready = block != NULL;
     if (!block) {
-      tegi_block* hole = choose_open(self, arena, request);
+      // The chunk that was just added is the first one, and all of it is free.
+      tegi_block* hole = attempt > 0 ? self->first_chunk->first
+                                     : choose_open(self, arena, request);
       if (hole) block = cut_open(self, hole, request->size);
     }
     tegi_lock_release(self->env.lock);
