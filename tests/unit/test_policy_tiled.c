@@ -270,6 +270,24 @@ static void what_another_stream_has_recorded_is_left_alone(void** state) {
   assert_int_equal(core_reserved(&fx), 11 * TILE);
 }
 
+// The search looks at a few holes only; new addresses are found all the same.
+static void many_busy_holes_do_not_hide_new_addresses(void** state) {
+  (void)state;
+  open_null("", "policy=tiled;slack=0;chunk=1MiB");
+  teg_stream* second = NULL;
+  CORE_OK(&fx, teg_stream_create(session, &second, &fx.err));
+  teg_buffer* busy[20];
+  for (int i = 0; i < 20; ++i) {
+    // Of each chunk of 16 tiles 12 are a hole, 9 of them backed.
+    (void)core_buffer(&fx, session, 4 * TILE);
+    busy[i] = core_buffer_on(&fx, session, 9 * TILE, second);
+    core_fill(&fx, second, busy[i], 1);
+  }
+  for (int i = 0; i < 20; ++i) teg_buffer_destroy(busy[i]);
+  teg_buffer* wanted = filled(10 * TILE, 0x03030303);
+  core_expect_pattern(&fx, stream, wanted, 0x03030303);
+}
+
 static void mapped_bytes_are_left_alone(void** state) {
   (void)state;
   open_null("", "policy=tiled;slack=0");
@@ -651,6 +669,7 @@ int main(void) {
       TEST(idle_holes_are_robbed_before_busy_ones_are_waited_for),
       TEST(on_busy_grow_takes_more_memory_instead),
       TEST(what_another_stream_has_recorded_is_left_alone),
+      TEST(many_busy_holes_do_not_hide_new_addresses),
       TEST(mapped_bytes_are_left_alone),
       TEST(idle_holes_are_robbed_under_on_busy_grow_as_well),
       TEST(the_longest_hole_is_robbed_first),
