@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clean.h"
 #include "cli.h"
 #include "tegula/trace.h"
 #include "trace_input.h"
@@ -48,6 +49,11 @@ static teg_trace_format parse_format(const char* text) {
                 nearest ? "; the nearest is " : "", nearest ? nearest : ""));
 }
 
+static const char* utf8(const char* option, const char* text) {
+  if (cli_is_utf8(text)) return text;
+  exit(cli_fail(CLI_USAGE, "%s: \"%s\" is not UTF-8", option, text));
+}
+
 static error_t parse(int key, char* argument, struct argp_state* state) {
   convert_request* request = state->input;
   switch (key) {
@@ -59,10 +65,10 @@ static error_t parse(int key, char* argument, struct argp_state* state) {
           (int32_t)cli_number("--level", argument, 1, 19);
       return 0;
     case KEY_NAME:
-      request->params.name = argument;
+      request->params.name = utf8("--name", argument);
       return 0;
     case KEY_SOURCE:
-      request->params.source = argument;
+      request->params.source = utf8("--source", argument);
       return 0;
     case ARGP_KEY_ARG:
       if (request->path_count == 2) argp_error(state, "too many arguments");

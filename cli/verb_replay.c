@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clean.h"
 #include "cli.h"
 #include "output.h"
 #include "progress.h"
@@ -338,7 +339,7 @@ static int load_trace(const char* path, cli_trace* trace,
     trace->format = reader_info.format;
     trace->event_count = info.event_count;
     trace->run_count = info.run_count;
-    snprintf(trace->name, sizeof trace->name, "%s", info.name);
+    cli_clean(trace->name, sizeof trace->name, info.name);
   }
   teg_trace_reader_close(reader);
   if (result == TEG_OK) return CLI_OK;

@@ -239,6 +239,15 @@ class Convert(CliCase):
         row = json.loads(self.assert_run(OK, "info", "--json", "b.tgt").out)[0]
         self.assertEqual((row["name"], row["source"]), ("N", "from here"))
 
+    def test_texts_are_utf8(self):
+        self.write("t.csv", small_trace())
+        for bad in (b"\xff", b"a\xc3", b"\xc0\x80", b"\xed\xa0\x80", b"\x80"):
+            for option in ("--name", "--source"):
+                self.assert_refused(
+                    USAGE, f'tegula: {option}: "*" is not UTF-8', "convert",
+                    "t.csv", "a.tgt", option, os.fsdecode(bad))
+        self.assert_run(OK, "convert", "t.csv", "a.tgt", "--name", "ü€😀")
+
     def test_chrome_timeline(self):
         self.write("t.csv", small_trace())
         self.assert_run(OK, "convert", "t.csv", "t.json")

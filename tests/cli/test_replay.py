@@ -89,7 +89,7 @@ class Table(ReplayCase):
         self.assertIn("\033[1;32m", out)
         self.assertNotRegex(out, r"0\.00\*")
         plain = self.on_terminal(*words, NO_COLOR="1").out
-        self.assertNotIn("\033[1;32m", plain)
+        self.assertNotIn("\033", plain)
         self.assertRegex(plain, r"0\.00\*")
         self.assertNotIn("\033", self.assert_run(OK, *words).out)
 
@@ -98,6 +98,53 @@ class Table(ReplayCase):
         self.assertRegex(self.on_terminal(*words).out, r"\[[#.]{30}\] +\d+ %")
         self.assertNotIn("#", self.on_terminal(*words, "-q").out)
         self.assertEqual(self.assert_run(OK, *words).err, "")
+
+    def test_dumb_terminals_get_neither(self):
+        out = self.on_terminal("replay", "t.csv", "-p", "disabled,simple",
+                               TERM="dumb").out
+        self.assertNotIn("\033", out)
+        self.assertNotIn("[#", out)
+        self.assertNotIn("[.", out)
+        self.assertRegex(out, r"0\.00\*")
+
+    def test_narrow_terminals_get_fewer_columns(self):
+        words = ("replay", "t.csv", "-p", "disabled,simple,tiled")
+        heads = {}
+        for columns in (200, 120, 100, 80, 66):
+            out = self.on_terminal(*words, columns=columns, NO_COLOR="1").out
+            lines = re.sub(r"[^\n]*\r(?!\n)", "", out).splitlines()
+            at = next(i for i, line in enumerate(lines)
+                      if line.startswith("policy"))
+            heads[columns] = lines[at].split()
+            for line in lines[at - 1:at + 4]:
+                self.assertLessEqual(len(line.rstrip()), columns, line)
+        self.assertGreater(len(heads[200]), len(heads[66]))
+        self.assertEqual(len(heads[200]), 15)
+        self.assertEqual(heads[66][:4], ["policy", "MB", "ratio", "ratio"])
+        self.assertIn("median", heads[66])
+        self.assertNotIn("p99", heads[80])
+        # A pipe gets all of them.
+        out = self.assert_run(OK, *words).out
+        self.assertIn("average", out)
+
+    def test_failures_stay_on_narrow_terminals(self):
+        out = self.on_terminal("replay", "t.csv", "-p", "simple", "--budget",
+                               "5MiB", columns=50).out
+        self.assertRegex(out, r"median +fail")
+
+    def test_names_are_cleaned_and_cut_between_characters(self):
+        name = "a\033[31m\rb\x9b" + "é" * 80
+        self.write("n.csv", small_trace())
+        self.assert_run(OK, "convert", "n.csv", "n.tgt", "--name", name)
+        out = self.assert_run(OK, "replay", "n.tgt", "-p", "simple").out
+        self.assertRegex(out.splitlines()[0], r"^a\?\[31m\?b\?é+: 20 events")
+        self.assertIn("a?[31m?b?é", self.assert_run(OK, "info", "n.tgt").out)
+        out = self.on_terminal("replay", "n.tgt", "-p", "simple",
+                               NO_COLOR="1").out
+        self.assertNotIn("\033", out)
+        err = self.assert_run(FAILED, "replay", "n.tgt", "-p", "simple",
+                              "--budget", "5MiB").err
+        self.assertRegex(err, r"^tegula: a\?\[31m\?b\?é+, simple: ")
 
     def test_quiet(self):
         self.assertEqual(self.assert_run(OK, "replay", "t.csv", "-q").out, "")
