@@ -57,6 +57,7 @@ struct teg_device {
   tegi_bins* lent;          // free buffers of any session. Guarded by lock
   // Retired by sessions that have ended, and not idle yet. Guarded by lock
   tegi_extent* orphans;
+  tegi_atomic_u64 lent_bytes;
   tegi_heaps heaps;  // guarded by lock
   tegi_timelines timelines;
 

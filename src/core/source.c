@@ -376,9 +376,14 @@ static void lend(tegi_source* source, tegi_extent* extent, tegi_use_set* use) {
     extent->use = *use;
     *use = (tegi_use_set){0};
     tegi_bins_insert(device->lent, block, block->size);
+    tegi_fetch_add_relaxed(&device->lent_bytes, block->size);
   }
   tegi_lock_release(&device->lock);
   if (!block) retire(source, extent, use);
+}
+
+static uint64_t lent(tegi_source* source) {
+  return tegi_load_relaxed(&device_of(source)->lent_bytes);
 }
 
 typedef struct adoption {
@@ -400,6 +405,7 @@ static bool may_adopt(void* user, const tegi_block* block) {
 
 static tegi_extent* unlend(teg_device* device, tegi_block* block) {
   tegi_extent* extent = block->extent;
+  subtract(&device->lent_bytes, block->size);
   tegi_bins_remove(device->lent, block);
   tegi_slab_give(&device->lent_blocks, block);
   return extent;
@@ -575,6 +581,39 @@ uint64_t tegi_device_trim_heaps(teg_device* device, uint64_t min_age_runs) {
   }
 }
 
+// An idle session other than |own| whose growth mutex is now held; the search
+// goes on behind |after|. The registry is held.
+static teg_session* next_idle(teg_device* device, const teg_session* own,
+                              teg_session* after) {
+  teg_session* session = after ? after->next : device->sessions;
+  for (; session; session = session->next) {
+    if (session == own || tegi_load_state(&session->is_running)) continue;
+    if (tegi_mutex_try(&session->growth)) return session;
+  }
+  return NULL;
+}
+
+static uint64_t trim_idle(tegi_source* source, uint64_t wanted) {
+  teg_session* own = session_of(source);
+  teg_device* device = own->device;
+  if (is_alone(device)) return 0;
+  uint64_t bytes = 0;
+  tegi_mutex_lock(&device->registry);
+  teg_session* session = next_idle(device, own, NULL);
+  while (session) {
+    for (uint32_t i = 0; i < session->slot_count && bytes < wanted; ++i) {
+      tegi_policy* policy = session->slots[i];
+      bytes += policy->ops->trim(policy, wanted - bytes, false,
+                                 session->first_stream->timeline.id);
+    }
+    tegi_session_collect(session);
+    tegi_mutex_unlock(&session->growth);
+    session = bytes < wanted ? next_idle(device, own, session) : NULL;
+  }
+  tegi_mutex_unlock(&device->registry);
+  return bytes;
+}
+
 // The growth mutex of |session| is held.
 static uint32_t borrow_from(teg_session* session, const tegi_policy* asking,
                             uint32_t count, bool may_wait,
@@ -596,13 +635,12 @@ static uint32_t tiles_borrow(tegi_source* source, const tegi_policy* asking,
   uint32_t got = borrow_from(own, asking, count, may_wait, stream);
   if (got == count || is_alone(device)) return got;
   tegi_mutex_lock(&device->registry);
-  for (teg_session* session = device->sessions; session && got < count;
-       session = session->next) {
-    if (session == own || tegi_load_state(&session->is_running)) continue;
-    if (!tegi_mutex_try(&session->growth)) continue;
+  teg_session* session = next_idle(device, own, NULL);
+  while (session) {
     got += borrow_from(session, NULL, count - got, may_wait,
                        session->first_stream->timeline.id);
     tegi_mutex_unlock(&session->growth);
+    session = got < count ? next_idle(device, own, session) : NULL;
   }
   tegi_mutex_unlock(&device->registry);
   return got;
@@ -694,11 +732,13 @@ const tegi_source_ops tegi_core_source_ops = {
     .headroom = headroom,
     .is_shared = is_shared,
     .lend = lend,
+    .lent = lent,
     .adopt = adopt,
     .tiles_take = tiles_take,
     .tiles_give = tiles_give,
     .wait = wait,
     .collect = collect,
+    .trim_idle = trim_idle,
     .trim_lent = trim_lent,
     .buffer_create = buffer_create,
     .heap_create = heap_create,

@@ -345,7 +345,13 @@ static teg_result grow(tegi_policy* policy, const tegi_request* request,
   uint64_t size = tegi_max_u64(request->size, request->max_size);
   uint64_t excess;
   uint64_t bytes = page_size(self, size, &excess);
-  if (excess > 0) (void)give_back(self, excess, true, request->stream);
+  if (excess > 0) {
+    uint64_t given = give_back(self, excess, true, request->stream);
+    if (given < excess) {
+      tegi_source* source = self->env.source;
+      (void)source->ops->trim_idle(source, excess - given);
+    }
+  }
   teg_result result = add_page(self, bytes, size, out_block, err);
   uint64_t own = tegi_align_up(size, OWN_PAGE_GRANULE);
   if (result == TEG_OK || result == TEG_OUT_OF_HOST_MEMORY || bytes <= own) {

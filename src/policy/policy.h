@@ -79,6 +79,7 @@ typedef struct tegi_source_ops {
   // |min_bytes| and at most |max_bytes| that |stream| may write by DEVICE;
   // NULL = none. The set of what was adopted is moved to |out_use|.
   void (*lend)(tegi_source* source, tegi_extent* extent, tegi_use_set* use);
+  uint64_t (*lent)(tegi_source* source);  // bytes that wait for adoption
   tegi_extent* (*adopt)(tegi_source* source, uint64_t min_bytes,
                         uint64_t max_bytes, tegi_stream_id stream,
                         tegi_use_set* out_use);
@@ -95,6 +96,9 @@ typedef struct tegi_source_ops {
                      tegi_stream_id stream, teg_error* err);
   // Retired objects whose use is over go back to the driver now.
   void (*collect)(tegi_source* source);
+  // Asks the device's idle sessions to give |wanted| bytes of free memory back
+  // to the driver, waiting for them if need be. Returns the bytes.
+  uint64_t (*trim_idle)(tegi_source* source, uint64_t wanted);
   // Idle lent buffers go back to the driver, at least |wanted| bytes of them
   // if there are that many. Returns the bytes.
   uint64_t (*trim_lent)(tegi_source* source, uint64_t wanted);

@@ -252,6 +252,7 @@ static teg_result gather(gathering* g, teg_error* err) {
   if (g->count < g->wanted) (void)steal(g, false, NULL);
   if (g->count < g->wanted) borrow(g, false);
   if (g->count < g->wanted && may_wait) (void)steal(g, true, NULL);
+  if (g->count < g->wanted && may_wait) borrow(g, true);
   if (g->count == g->wanted) return TEG_OK;
   return grow_beyond(g, err);
 }

@@ -23,7 +23,7 @@ teg_result tegi_whole_create(const tegi_policy_env* env, uint64_t bytes,
   }
   *block =
       (tegi_block){.policy_index = env->policy_index, .state = TEGI_BLOCK_FREE};
-  if (ops->is_shared(env->source)) {
+  if (ops->lent(env->source) > 0) {
     block->extent =
         ops->adopt(env->source, bytes, bytes, request->stream, &block->use);
   }
