@@ -27,7 +27,8 @@ static const char about[] =
     "allocation traces, and shows what each policy would have reserved."
     "\v`tegula VERB --help` tells more about each verb. Wherever a trace is "
     "read, it may be tegula's own format, RMM's CSV log or interval CSV, the "
-    "CSVs also compressed with gzip or zstd.\n"
+    "CSVs also compressed with gzip or zstd, or a memory snapshot of PyTorch, "
+    "for which python3 is needed.\n"
     "\n"
     "Exit codes: 0 success; 1 wrong usage; 2 a trace cannot be read; 3 a "
     "request failed in a replay, or a device did not open; 4 --verify found "
@@ -67,7 +68,8 @@ static error_t parse_main(int key, char* argument, struct argp_state* state) {
       state->next = state->argc;  // the rest is the verb's
       return 0;
     case ARGP_KEY_NO_ARGS:
-      argp_state_help(state, stderr, ARGP_HELP_STD_ERR);
+      argp_state_help(state, stderr,
+                      ARGP_HELP_SHORT_USAGE | ARGP_HELP_LONG | ARGP_HELP_DOC);
       return 0;
     default:
       return ARGP_ERR_UNKNOWN;

@@ -3,6 +3,7 @@
 // tegula replay: traces under policies. One trace is in memory at a time; its
 // replays follow one another, and their results are kept for the outputs.
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -295,11 +296,28 @@ static int check_session(const replay_request* request, teg_device* device,
   return is_usage(result) ? cli_fail(CLI_USAGE, "%s", err.message) : CLI_OK;
 }
 
+// The backend's own message may be of one that it is made of.
+static int check_device_index(const teg_replay_params* params) {
+  const char* name = params->backend ? params->backend : "";
+  teg_backend_info info = {.struct_size = sizeof info};
+  for (size_t i = 0; teg_backend_get_info(i, &info) == TEG_OK; ++i) {
+    if (strcmp(info.name, name) != 0 || info.device_count == 0) continue;
+    if (params->device_index < info.device_count) return CLI_OK;
+    return cli_fail(CLI_USAGE,
+                    "--device: %s has no device %" PRIu32
+                    "; they are numbered 0 to %" PRIu32,
+                    name, params->device_index, info.device_count - 1);
+  }
+  return CLI_OK;
+}
+
 // Opens the device once, and a session of each policy, for wrong names and
 // values that only they know.
 static int check_device(const replay_request* request) {
+  int code = check_device_index(&request->params);
+  if (code != CLI_OK) return code;
   teg_options* options = NULL;
-  int code = make_options(request, request->policies[0], &options);
+  code = make_options(request, request->policies[0], &options);
   if (code != CLI_OK) return code;
   teg_device_params params = TEG_DEVICE_PARAMS_INIT;
   params.backend = request->params.backend;
