@@ -16,7 +16,7 @@
 #include "support/subject.h"
 #include "tegula/buffer.h"
 
-enum { SIZE_COUNT = 1 << 16, RUN_BLOCKS = 8, MOST_LIVE_COUNTS = 16 };
+enum { SIZE_COUNT = 1 << 10, RUN_BLOCKS = 8, MOST_LIVE_COUNTS = 16 };
 
 typedef struct test_bed {
   bench_subject* subject;
@@ -158,7 +158,7 @@ static void choose_live_counts(curve_plan* plan, char* list) {
   plan->live_count_count = 0;
   while ((text = strsep(&list, ","))) {
     if (plan->live_count_count == MOST_LIVE_COUNTS) {
-      bench_fail("--live: at most %d numbers", MOST_LIVE_COUNTS);
+      BENCH_FAIL("--live: at most %d numbers", MOST_LIVE_COUNTS);
     }
     plan->live_counts[plan->live_count_count++] =
         bench_number("--live", text, 1, 10000000);

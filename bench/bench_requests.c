@@ -56,7 +56,7 @@ typedef struct trace_player {
 // ---- Loading ----------------------------------------------------------------
 
 static void require(teg_result result, const teg_error* err) {
-  if (result != TEG_OK) bench_fail("%s", err->message);
+  if (result != TEG_OK) BENCH_FAIL("%s", err->message);
 }
 
 // Slots are used again, last freed first, as a program's own variables are.
@@ -202,7 +202,7 @@ static inline void play_request(trace_player* player,
   if (one->kind == TEG_TRACE_ALLOCATE) {
     *at = ops->take(player->subject, one->size, one->lifetime);
     if (!*at) {
-      bench_fail("%s: %s has no memory", player->list->name,
+      BENCH_FAIL("%s: %s has no memory", player->list->name,
                  player->subject->name);
     }
   } else {
@@ -335,7 +335,7 @@ int main(int argc, char** argv) {
     if (option == 'p') passes = bench_number("--passes", optarg, 1, 1000);
     if (option == '?') return 1;
   }
-  if (optind == argc) bench_fail("a trace is needed");
+  if (optind == argc) BENCH_FAIL("a trace is needed");
   subject_names names = subject_choose(subjects, vma_module);
   bench_row_header();
   for (int i = optind; i < argc; ++i) {

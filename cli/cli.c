@@ -11,14 +11,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clean.h"
+
 int cli_fail(int code, const char* format, ...) {
   fflush(stdout);
-  fputs("tegula: ", stderr);
+  enum { LONGEST = 4096 };
+  char message[LONGEST];
+  char shown[LONGEST];
   va_list arguments;
   va_start(arguments, format);
-  vfprintf(stderr, format, arguments);
+  vsnprintf(message, sizeof message, format, arguments);
   va_end(arguments);
-  fputc('\n', stderr);
+  fprintf(stderr, "tegula: %s\n", cli_clean(shown, sizeof shown, message));
   return code;
 }
 
@@ -38,11 +42,14 @@ int cli_close_stdout(int code) {
 
 int cli_worse(int a, int b) { return a > b ? a : b; }
 
+bool cli_is_terminal(FILE* stream) {
+  const char* terminal = getenv("TERM");
+  return isatty(fileno(stream)) && !(terminal && strcmp(terminal, "dumb") == 0);
+}
+
 bool cli_is_coloured(FILE* stream) {
   const char* plain = getenv("NO_COLOR");
-  const char* terminal = getenv("TERM");
-  return isatty(fileno(stream)) && !(plain && *plain) &&
-         !(terminal && strcmp(terminal, "dumb") == 0);
+  return cli_is_terminal(stream) && !(plain && *plain);
 }
 
 // ---- Names ------------------------------------------------------------------

@@ -82,7 +82,9 @@ cli_text cli_fixed(double value, int digits);
 cli_text cli_binary(uint64_t bytes);  // 2 MiB, 1.5 GiB
 cli_text cli_duration(uint64_t ns);   // 12.3 s
 
-// True if |stream| is a terminal that wants colours.
+// True if |stream| is a terminal that can go back in a line.
+bool cli_is_terminal(FILE* stream);
+// True if it also wants colours.
 bool cli_is_coloured(FILE* stream);
 
 #endif  // TEGULA_CLI_H

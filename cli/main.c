@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The program `tegula`: picks the verb.
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -23,7 +27,8 @@ static const char about[] =
     "allocation traces, and shows what each policy would have reserved."
     "\v`tegula VERB --help` tells more about each verb. Wherever a trace is "
     "read, it may be tegula's own format, RMM's CSV log or interval CSV, the "
-    "CSVs also compressed with gzip or zstd.\n"
+    "CSVs also compressed with gzip or zstd, or a memory snapshot of PyTorch, "
+    "for which python3 is needed.\n"
     "\n"
     "Exit codes: 0 success; 1 wrong usage; 2 a trace cannot be read; 3 a "
     "request failed in a replay, or a device did not open; 4 --verify found "
@@ -63,7 +68,8 @@ static error_t parse_main(int key, char* argument, struct argp_state* state) {
       state->next = state->argc;  // the rest is the verb's
       return 0;
     case ARGP_KEY_NO_ARGS:
-      argp_state_help(state, stderr, ARGP_HELP_STD_ERR);
+      argp_state_help(state, stderr,
+                      ARGP_HELP_SHORT_USAGE | ARGP_HELP_LONG | ARGP_HELP_DOC);
       return 0;
     default:
       return ARGP_ERR_UNKNOWN;
@@ -100,7 +106,20 @@ static int count_own(int argc, char** argv) {
   return count < argc ? count + 1 : count;
 }
 
+// A file opened later must not become one of the standard streams. Reading or
+// writing one that is not there fails as before.
+static void fill_standard_streams(void) {
+  for (int i = 0; i <= STDERR_FILENO; ++i) {
+    if (fcntl(i, F_GETFD) >= 0 || errno != EBADF) continue;
+    if (open("/dev/null", i == STDIN_FILENO ? O_WRONLY : O_RDONLY) != i) {
+      _exit(CLI_OUTPUT);
+    }
+  }
+}
+
 int main(int argc, char** argv) {
+  fill_standard_streams();
+  signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is a failed write
   argp_err_exit_status = CLI_USAGE;
   const struct argp argp = {.options = main_options,
                             .parser = parse_main,

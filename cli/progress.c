@@ -6,9 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "clean.h"
+#include "cli.h"
+#include "table.h"
 
 enum { BAR_LENGTH = 30, INTERVAL_NS = 100000000 };
+enum { MAX_WIDTH = 80 };
 
 static uint64_t now_ns(void) {
   struct timespec now;
@@ -19,8 +23,14 @@ static uint64_t now_ns(void) {
 void cli_progress_begin(cli_progress* progress, uint64_t step_count,
                         bool is_wanted) {
   *progress = (cli_progress){.step_count = step_count,
-                             .is_shown = is_wanted && isatty(STDERR_FILENO),
+                             .is_shown = is_wanted && cli_is_terminal(stderr),
                              .labels = {"", ""}};
+}
+
+// A line that is not full, so that the terminal does not begin another.
+static size_t line_width(void) {
+  size_t width = cli_width(stderr, MAX_WIDTH);
+  return (width < MAX_WIDTH ? width : MAX_WIDTH) - 1;
 }
 
 static void draw(cli_progress* progress, double share_of_step) {
@@ -32,8 +42,16 @@ static void draw(cli_progress* progress, double share_of_step) {
   memset(bar, '#', full);
   memset(bar + full, '.', BAR_LENGTH - full);
   bar[BAR_LENGTH] = '\0';
-  fprintf(stderr, "\r\033[K[%s] %3d %%  %.24s  %.16s", bar, (int)(share * 100),
-          progress->labels[0], progress->labels[1]);
+  char first[25];
+  char second[15];
+  char line[MAX_WIDTH];
+  char shown[MAX_WIDTH];
+  snprintf(line, sizeof line, "[%s] %3d %%  %s  %s", bar, (int)(share * 100),
+           cli_clean(first, sizeof first, progress->labels[0]),
+           cli_clean(second, sizeof second, progress->labels[1]));
+  size_t width = line_width();
+  cli_clean(shown, width + 1, line);
+  fprintf(stderr, "\r%-*s", (int)width, shown);
   fflush(stderr);
   progress->shown_at_ns = now_ns();
 }
@@ -57,6 +75,6 @@ void cli_progress_end_step(cli_progress* progress) { progress->step_index++; }
 
 void cli_progress_wipe(cli_progress* progress) {
   if (!progress->is_shown) return;
-  fputs("\r\033[K", stderr);
+  fprintf(stderr, "\r%*s\r", (int)line_width(), "");
   fflush(stderr);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clean.h"
 #include "cli.h"
 #include "results.h"
 #include "table.h"
@@ -26,46 +27,63 @@ typedef struct table_figure {
   bool is_count;  // uint64_t; otherwise double
   bool has_best;
   size_t offset;
+  int dropped;  // where it is in the order of what a narrow terminal loses;
+                // 0 = never
 } table_figure;
 
 #define AT(field) offsetof(teg_replay_result, field)
 
 static const table_figure figures[] = {
-    {{{"", "policy"}, true}, FORM_TEXT, false, false, AT(policy)},
+    {{{"", "policy"}, true}, FORM_TEXT, false, false, AT(policy), 0},
     {{{"peak live", "MB"}, false},
      FORM_MEGABYTES,
      true,
      false,
-     AT(peak_live_bytes)},
+     AT(peak_live_bytes),
+     5},
     {{{"reserved", "MB"}, false},
      FORM_MEGABYTES,
      true,
      true,
-     AT(peak_reserved_bytes)},
-    {{{"", "ratio"}, false}, FORM_RATIO, false, true, AT(ratio)},
-    {{{"run", "ratio"}, false}, FORM_RATIO, false, true, AT(run_ratio)},
+     AT(peak_reserved_bytes),
+     0},
+    {{{"", "ratio"}, false}, FORM_RATIO, false, true, AT(ratio), 0},
+    {{{"run", "ratio"}, false}, FORM_RATIO, false, true, AT(run_ratio), 0},
     {{{"average", "MB"}, false},
      FORM_MEGABYTES,
      true,
      true,
-     AT(average_reserved_bytes)},
-    {{{"driver", "calls"}, false}, FORM_COUNT, true, true, AT(driver_calls)},
+     AT(average_reserved_bytes),
+     1},
+    {{{"driver", "calls"}, false}, FORM_COUNT, true, true, AT(driver_calls), 2},
     {{{"allocs", "/late"}, false},
      FORM_SHORT,
      false,
      true,
-     AT(allocations_per_late_run)},
-    {{{"tiles", "moved"}, false}, FORM_COUNT, true, true, AT(tiles_remapped)},
+     AT(allocations_per_late_run),
+     0},
+    {{{"tiles", "moved"}, false},
+     FORM_COUNT,
+     true,
+     true,
+     AT(tiles_remapped),
+     6},
     {{{"moved", "/late"}, false},
      FORM_SHORT,
      false,
      true,
-     AT(tiles_remapped_per_late_run)},
-    {{{"", "waits"}, false}, FORM_COUNT, true, true, AT(waits)},
-    {{{"ns/op", "median"}, false}, FORM_NS, false, true, AT(ns_per_op_median)},
-    {{{"ns/op", "p99"}, false}, FORM_NS, false, true, AT(ns_per_op_p99)},
-    {{{"driver", "ms"}, false}, FORM_MS, false, true, AT(driver_ns)},
-    {{{"", "fail"}, false}, FORM_COUNT, true, false, AT(failures)},
+     AT(tiles_remapped_per_late_run),
+     0},
+    {{{"", "waits"}, false}, FORM_COUNT, true, true, AT(waits), 7},
+    {{{"ns/op", "median"}, false},
+     FORM_NS,
+     false,
+     true,
+     AT(ns_per_op_median),
+     0},
+    {{{"ns/op", "p99"}, false}, FORM_NS, false, true, AT(ns_per_op_p99), 3},
+    {{{"driver", "ms"}, false}, FORM_MS, false, true, AT(driver_ns), 4},
+    {{{"", "fail"}, false}, FORM_COUNT, true, false, AT(failures), 8},
 };
 
 enum { FIGURE_COUNT = sizeof figures / sizeof figures[0] };
@@ -155,8 +173,10 @@ static void mark_best(const cli_trace* trace, cli_cell* cells, size_t column) {
 static void print_headline(FILE* stream, const cli_trace* trace,
                            bool is_coloured) {
   const teg_replay_result* row = &trace->rows[0];
+  char name[sizeof trace->name];
+  cli_clean(name, sizeof name, trace->name);
   fprintf(stream, "%s%s%s: %s events, %s run%s", is_coloured ? "\033[1m" : "",
-          trace->name, is_coloured ? "\033[0m" : "",
+          name, is_coloured ? "\033[0m" : "",
           cli_grouped(trace->event_count).text,
           cli_grouped(trace->run_count).text, trace->run_count == 1 ? "" : "s");
   if (row->weights_bytes) {
@@ -178,6 +198,47 @@ static void print_headline(FILE* stream, const cli_trace* trace,
   fputc('\n', stream);
 }
 
+static bool has_failures(const cli_trace* trace) {
+  for (size_t r = 0; r < trace->row_count; ++r) {
+    if (trace->rows[r].failures) return true;
+  }
+  return false;
+}
+
+static void remove_column(cli_column* columns, size_t column_count,
+                          cli_cell* cells, size_t row_count, size_t column) {
+  size_t kept = 0;
+  for (size_t i = 0; i < row_count * column_count; ++i) {
+    if (i % column_count != column) cells[kept++] = cells[i];
+  }
+  for (size_t c = column; c + 1 < column_count; ++c) {
+    columns[c] = columns[c + 1];
+  }
+}
+
+// Drops columns until the table is not wider than |width| or none may go.
+// Returns how many are left.
+static size_t narrow(const cli_trace* trace, cli_column* columns,
+                     cli_cell* cells, size_t width) {
+  int dropped[FIGURE_COUNT];
+  for (size_t c = 0; c < FIGURE_COUNT; ++c) dropped[c] = figures[c].dropped;
+  if (has_failures(trace)) dropped[FIGURE_COUNT - 1] = 0;
+  size_t count = FIGURE_COUNT;
+  while (cli_table_width(columns, count, cells, trace->row_count) > width) {
+    size_t first = count;
+    for (size_t c = 0; c < count; ++c) {
+      if (!dropped[c]) continue;
+      if (first == count || dropped[c] < dropped[first]) first = c;
+    }
+    if (first == count) break;
+    remove_column(columns, count, cells, trace->row_count, first);
+    memmove(&dropped[first], &dropped[first + 1],
+            (count - first - 1) * sizeof *dropped);
+    --count;
+  }
+  return count;
+}
+
 void cli_print_results(FILE* stream, const cli_trace* trace) {
   if (trace->row_count == 0) return;
   bool is_coloured = cli_is_coloured(stream);
@@ -191,8 +252,10 @@ void cli_print_results(FILE* stream, const cli_trace* trace) {
     }
     if (figures[c].has_best) mark_best(trace, cells, c);
   }
+  size_t column_count =
+      narrow(trace, columns, cells, cli_width(stream, SIZE_MAX));
   print_headline(stream, trace, is_coloured);
-  cli_print_table(stream, columns, FIGURE_COUNT, cells, trace->row_count,
+  cli_print_table(stream, columns, column_count, cells, trace->row_count,
                   is_coloured);
   free(cells);
   fputc('\n', stream);

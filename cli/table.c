@@ -74,6 +74,15 @@ static void print_cell(FILE* stream, const cli_column* column, int width,
   if (is_bold) fputs(plain, stream);
 }
 
+size_t cli_table_width(const cli_column* columns, size_t column_count,
+                       const cli_cell* cells, size_t row_count) {
+  int widths[CLI_MAX_COLUMNS];
+  measure(columns, column_count, cells, row_count, widths);
+  size_t width = 1;  // the mark behind the last
+  for (size_t c = 0; c < column_count; ++c) width += (size_t)widths[c];
+  return width + 2 * (column_count - 1);
+}
+
 void cli_print_table(FILE* stream, const cli_column* columns,
                      size_t column_count, const cli_cell* cells,
                      size_t row_count, bool is_coloured) {

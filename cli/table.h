@@ -26,6 +26,10 @@ void cli_print_table(FILE* stream, const cli_column* columns,
                      size_t column_count, const cli_cell* cells,
                      size_t row_count, bool is_coloured);
 
+// Columns of the terminal that the table needs, with a mark at the end.
+size_t cli_table_width(const cli_column* columns, size_t column_count,
+                       const cli_cell* cells, size_t row_count);
+
 // Prints |text|, broken at spaces to lines of |width| characters; lines after
 // the first begin with |indent| spaces. Ends with a newline.
 void cli_print_wrapped(FILE* stream, const char* text, size_t width,

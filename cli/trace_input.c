@@ -195,9 +195,18 @@ static teg_result open_snapshot(const char* path, teg_trace_reader** out_reader,
   return teg_trace_reader_open_source(&source, path, NULL, out_reader, err);
 }
 
+// The library lists the formats that it reads itself.
+static void mention_snapshots(teg_error* err) {
+  if (!err || !strstr(err->message, ": not a trace: ")) return;
+  size_t length = strlen(err->message);
+  snprintf(err->message + length, sizeof err->message - length,
+           "; or a memory snapshot of PyTorch");
+}
+
 teg_result tegula_trace_open(const char* path, teg_trace_reader** out_reader,
                              teg_error* err) {
   teg_result result = teg_trace_reader_open(path, NULL, out_reader, err);
+  if (result == TEG_CORRUPT) mention_snapshots(err);
   if (result != TEG_UNSUPPORTED) return result;
   return open_snapshot(path, out_reader, err);
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // tegula convert: a trace in another format.
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "clean.h"
 #include "cli.h"
 #include "tegula/trace.h"
 #include "trace_input.h"
@@ -29,7 +31,8 @@ static const struct argp_option convert_options[] = {
 
 static const char about[] =
     "Reads the trace IN, whatever its format, and writes it to OUT."
-    "\vA Chrome/Perfetto timeline (.json) opens in ui.perfetto.dev. OUT is "
+    "\vOUT may be -, standard output, when --format names the format. "
+    "A Chrome/Perfetto timeline (.json) opens in ui.perfetto.dev. OUT is "
     "complete or is not there: what was at its path stays until the new file "
     "is written.";
 
@@ -48,6 +51,11 @@ static teg_trace_format parse_format(const char* text) {
                 nearest ? "; the nearest is " : "", nearest ? nearest : ""));
 }
 
+static const char* utf8(const char* option, const char* text) {
+  if (cli_is_utf8(text)) return text;
+  exit(cli_fail(CLI_USAGE, "%s: \"%s\" is not UTF-8", option, text));
+}
+
 static error_t parse(int key, char* argument, struct argp_state* state) {
   convert_request* request = state->input;
   switch (key) {
@@ -59,10 +67,10 @@ static error_t parse(int key, char* argument, struct argp_state* state) {
           (int32_t)cli_number("--level", argument, 1, 19);
       return 0;
     case KEY_NAME:
-      request->params.name = argument;
+      request->params.name = utf8("--name", argument);
       return 0;
     case KEY_SOURCE:
-      request->params.source = argument;
+      request->params.source = utf8("--source", argument);
       return 0;
     case ARGP_KEY_ARG:
       if (request->path_count == 2) argp_error(state, "too many arguments");
@@ -93,8 +101,40 @@ static int copy(teg_trace_reader* reader, teg_trace_writer* writer,
   return cli_fail_file(CLI_OUTPUT, request->paths[1], &err);
 }
 
+static bool is_stdout(const convert_request* request) {
+  return strcmp(request->paths[1], "-") == 0;
+}
+
+static teg_result write_stdout(void* user, const void* data, size_t size,
+                               teg_error* err) {
+  (void)user;
+  errno = 0;
+  if (fwrite(data, 1, size, stdout) == size) return TEG_OK;
+  teg_error_clear(err);
+  err->result = TEG_IO;
+  snprintf(err->message, sizeof err->message, "%s",
+           errno ? strerror(errno) : "write failed");
+  return TEG_IO;
+}
+
+static teg_result open_writer(const convert_request* request,
+                              teg_trace_writer** out_writer, teg_error* err) {
+  if (!is_stdout(request)) {
+    return teg_trace_writer_open(request->paths[1], &request->params,
+                                 out_writer, err);
+  }
+  teg_trace_sink sink = {.write = write_stdout};
+  return teg_trace_writer_open_sink(&sink, &request->params, out_writer, err);
+}
+
 static int convert(convert_request* request) {
   teg_error err;
+  if (is_stdout(request) &&
+      request->params.format == TEG_TRACE_FORMAT_UNKNOWN) {
+    return cli_fail(CLI_USAGE,
+                    "-: standard output has no extension that names a format; "
+                    "choose one with --format: tgt, rmm-csv or chrome-json");
+  }
   teg_trace_reader* reader = NULL;
   if (tegula_trace_open(request->paths[0], &reader, &err) != TEG_OK) {
     return cli_fail_file(CLI_INPUT, request->paths[0], &err);
@@ -104,8 +144,7 @@ static int convert(convert_request* request) {
   if (!request->params.name) request->params.name = info.name;
   if (!request->params.source) request->params.source = info.source;
   teg_trace_writer* writer = NULL;
-  teg_result result =
-      teg_trace_writer_open(request->paths[1], &request->params, &writer, &err);
+  teg_result result = open_writer(request, &writer, &err);
   int code;
   if (result == TEG_OK) {
     code = copy(reader, writer, request);

@@ -3,6 +3,7 @@
 // tegula info: what is in a trace.
 #include <inttypes.h>
 
+#include "clean.h"
 #include "cli.h"
 #include "json.h"
 #include "tegula/trace.h"
@@ -75,11 +76,16 @@ static error_t parse(int key, char* argument, struct argp_state* state) {
 
 static void print_text(const char* path, const teg_trace_reader_info* info,
                        const teg_trace_summary* summary) {
-  printf("%s: %s\n", path, info->name);
+  char shown[4096];
+  printf("%s: ", cli_clean(shown, sizeof shown, path));
+  printf("%s\n", cli_clean(shown, sizeof shown, info->name));
   printf("  %-20s %s", "format", teg_trace_format_name(info->format));
   if (info->version) printf(", version %" PRIu32, info->version);
   printf("\n");
-  if (info->source[0]) printf("  %-20s %s\n", "source", info->source);
+  if (info->source[0]) {
+    printf("  %-20s %s\n", "source",
+           cli_clean(shown, sizeof shown, info->source));
+  }
   printf("  %-20s %s bytes\n", "file", cli_grouped(info->byte_count).text);
   if (info->skipped_count) {
     printf("  %-20s %s\n", "lines passed over",

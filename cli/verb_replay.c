@@ -3,14 +3,17 @@
 // tegula replay: traces under policies. One trace is in memory at a time; its
 // replays follow one another, and their results are kept for the outputs.
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "clean.h"
 #include "cli.h"
 #include "output.h"
 #include "progress.h"
 #include "results.h"
 #include "tegula/device.h"
+#include "tegula/session.h"
 #include "trace_input.h"
 
 enum {
@@ -150,6 +153,11 @@ static error_t parse_setting(int key, const char* text,
   }
 }
 
+static const char* file_name(const char* option, const char* text) {
+  if (*text) return text;
+  exit(cli_fail(CLI_USAGE, "%s: the name of the file is empty", option));
+}
+
 static error_t parse(int key, char* argument, struct argp_state* state) {
   replay_request* request = state->input;
   switch (key) {
@@ -163,10 +171,10 @@ static error_t parse(int key, char* argument, struct argp_state* state) {
       request->params.flags |= TEG_REPLAY_VERIFY;
       return 0;
     case KEY_JSON:
-      request->json_path = argument;
+      request->json_path = file_name("--json", argument);
       return 0;
     case KEY_REPORT:
-      request->report_path = argument;
+      request->report_path = file_name("--report", argument);
       return 0;
     case 'q':
       request->is_quiet = true;
@@ -218,6 +226,15 @@ static int choose_policies(replay_request* request) {
   return cli_fail(CLI_USAGE, "--policy: no policy is named");
 }
 
+// The policy is chosen by --policy alone, which heads the rows.
+static int check_setting(const option_setting* setting) {
+  if (setting->key || strncmp(setting->value, "policy=", 7) != 0) {
+    return CLI_OK;
+  }
+  return cli_fail(CLI_USAGE, "%s: a policy is chosen with --policy",
+                  setting->option);
+}
+
 static teg_result set_one(teg_options* options, const option_setting* setting,
                           teg_error* err) {
   if (!setting->key) return teg_options_set_pair(options, setting->value, err);
@@ -245,6 +262,10 @@ static int make_options(const replay_request* request, const char* policy,
 
 // Finds wrong names and values before anything is replayed.
 static int check_options(const replay_request* request) {
+  for (size_t i = 0; i < request->setting_count; ++i) {
+    int code = check_setting(&request->settings[i]);
+    if (code != CLI_OK) return code;
+  }
   for (size_t i = 0; i < request->policy_count; ++i) {
     teg_options* options = NULL;
     int code = make_options(request, request->policies[i], &options);
@@ -254,10 +275,49 @@ static int check_options(const replay_request* request) {
   return CLI_OK;
 }
 
-// Opens the device once, for wrong names and values that only it knows.
-static int check_device(const replay_request* request) {
+static bool is_usage(teg_result result) {
+  return result == TEG_NOT_FOUND || result == TEG_INVALID;
+}
+
+// Opens a session of |policy|, for values that only it finds wrong. What else
+// fails is told when it is replayed.
+static int check_session(const replay_request* request, teg_device* device,
+                         const char* policy) {
   teg_options* options = NULL;
-  int code = make_options(request, request->policies[0], &options);
+  int code = make_options(request, policy, &options);
+  if (code != CLI_OK) return code;
+  teg_session_params params = TEG_SESSION_PARAMS_INIT;
+  params.options = options;
+  teg_session* session = NULL;
+  teg_error err;
+  teg_result result = teg_session_create(device, &params, &session, &err);
+  if (result == TEG_OK) teg_session_destroy(session);
+  teg_options_destroy(options);
+  return is_usage(result) ? cli_fail(CLI_USAGE, "%s", err.message) : CLI_OK;
+}
+
+// The backend's own message may be of one that it is made of.
+static int check_device_index(const teg_replay_params* params) {
+  const char* name = params->backend ? params->backend : "";
+  teg_backend_info info = {.struct_size = sizeof info};
+  for (size_t i = 0; teg_backend_get_info(i, &info) == TEG_OK; ++i) {
+    if (strcmp(info.name, name) != 0 || info.device_count == 0) continue;
+    if (params->device_index < info.device_count) return CLI_OK;
+    return cli_fail(CLI_USAGE,
+                    "--device: %s has no device %" PRIu32
+                    "; they are numbered 0 to %" PRIu32,
+                    name, params->device_index, info.device_count - 1);
+  }
+  return CLI_OK;
+}
+
+// Opens the device once, and a session of each policy, for wrong names and
+// values that only they know.
+static int check_device(const replay_request* request) {
+  int code = check_device_index(&request->params);
+  if (code != CLI_OK) return code;
+  teg_options* options = NULL;
+  code = make_options(request, request->policies[0], &options);
   if (code != CLI_OK) return code;
   teg_device_params params = TEG_DEVICE_PARAMS_INIT;
   params.backend = request->params.backend;
@@ -266,11 +326,16 @@ static int check_device(const replay_request* request) {
   teg_device* device = NULL;
   teg_error err;
   teg_result result = teg_device_create(&params, &device, &err);
-  teg_device_destroy(device);
   teg_options_destroy(options);
-  if (result == TEG_OK) return CLI_OK;
-  bool is_usage = result == TEG_NOT_FOUND || result == TEG_INVALID;
-  return cli_fail(is_usage ? CLI_USAGE : CLI_FAILED, "%s", err.message);
+  if (result != TEG_OK) {
+    return cli_fail(is_usage(result) ? CLI_USAGE : CLI_FAILED, "%s",
+                    err.message);
+  }
+  for (size_t i = 0; code == CLI_OK && i < request->policy_count; ++i) {
+    code = check_session(request, device, request->policies[i]);
+  }
+  teg_device_destroy(device);
+  return code;
 }
 
 // ---- Replaying --------------------------------------------------------------
@@ -292,7 +357,7 @@ static int load_trace(const char* path, cli_trace* trace,
     trace->format = reader_info.format;
     trace->event_count = info.event_count;
     trace->run_count = info.run_count;
-    snprintf(trace->name, sizeof trace->name, "%s", info.name);
+    cli_clean(trace->name, sizeof trace->name, info.name);
   }
   teg_trace_reader_close(reader);
   if (result == TEG_OK) return CLI_OK;
@@ -425,11 +490,33 @@ static void free_results(cli_results* results) {
   free(results->traces);
 }
 
+static int check_input(const replay_request* request, const char* option,
+                       const cli_output* output) {
+  for (size_t i = 0; i < request->path_count; ++i) {
+    if (!cli_output_is_file(output, request->paths[i])) continue;
+    return cli_fail(CLI_USAGE, "%s: %s is a trace to replay", option,
+                    output->path);
+  }
+  return CLI_OK;
+}
+
+// Nothing that is read or written may be overwritten.
+static int check_outputs(const replay_request* request, const cli_output* json,
+                         const cli_output* report) {
+  if (cli_output_is_same(json, report)) {
+    return cli_fail(CLI_USAGE, "--json and --report name the same file, %s",
+                    report->path);
+  }
+  int code = check_input(request, "--json", json);
+  return code != CLI_OK ? code : check_input(request, "--report", report);
+}
+
 static int run(const replay_request* request, const char* command) {
   cli_output json;
   cli_output report;
   int code = cli_worse(cli_output_open(&json, request->json_path),
                        cli_output_open(&report, request->report_path));
+  if (code == CLI_OK) code = check_outputs(request, &json, &report);
   cli_results results = {
       .command = command,
       .traces = calloc(request->path_count, sizeof *results.traces)};

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -48,7 +47,7 @@ void bench_values_add(bench_values* values, double value) {
   if (values->count == values->capacity) {
     size_t capacity = values->capacity ? values->capacity * 2 : 256;
     double* grown = realloc(values->at, capacity * sizeof *grown);
-    if (!grown) bench_fail("no memory");
+    if (!grown) BENCH_FAIL("no memory");
     values->at = grown;
     values->capacity = capacity;
   }
@@ -68,19 +67,9 @@ void bench_row(const char* bench, const char* subject, const char* place,
   fflush(stdout);
 }
 
-void bench_fail(const char* format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  fputs("bench: ", stderr);
-  vfprintf(stderr, format, arguments);
-  fputc('\n', stderr);
-  va_end(arguments);
-  exit(1);
-}
-
 void* bench_alloc(size_t count, size_t size) {
   void* memory = calloc(count ? count : 1, size);
-  if (!memory) bench_fail("no memory for %zu x %zu bytes", count, size);
+  if (!memory) BENCH_FAIL("no memory for %zu x %zu bytes", count, size);
   return memory;
 }
 
@@ -91,7 +80,7 @@ uint32_t bench_number(const char* option, const char* text, uint32_t min,
   unsigned long long value = strtoull(text, &end, 10);
   if (errno || end == text || *end || text[0] == '-' || value < min ||
       value > max) {
-    bench_fail("%s: \"%s\" is not a number from %u to %u", option, text, min,
+    BENCH_FAIL("%s: \"%s\" is not a number from %u to %u", option, text, min,
                max);
   }
   return (uint32_t)value;

@@ -10,6 +10,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 // Blocks of so many operations are timed, as `tegula replay` does.
 enum { BENCH_BLOCK_OPERATIONS = 256, BENCH_BATCH_REQUESTS = 32 };
@@ -59,9 +61,10 @@ void bench_row_header(void);
 void bench_row(const char* bench, const char* subject, const char* place,
                const char* figure, double value, const char* unit);
 
-// Says why on standard error and ends the program.
-_Noreturn void bench_fail(const char* format, ...)
-    __attribute__((format(printf, 1, 2)));
+// Says why on standard error, as printf does, and ends the program.
+#define BENCH_FAIL(...)                                    \
+  (fputs("bench: ", stderr), fprintf(stderr, __VA_ARGS__), \
+   fputc('\n', stderr), exit(1))
 // As calloc; ends the program without memory.
 void* bench_alloc(size_t count, size_t size);
 // A number from the command line; ends the program for anything else.

@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <malloc.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,7 +29,7 @@ static tegula_subject* as_tegula(bench_subject* self) {
 
 static void require(teg_result result, const teg_error* err,
                     const char* subject_name) {
-  if (result != TEG_OK) bench_fail("%s: %s", subject_name, err->message);
+  if (result != TEG_OK) BENCH_FAIL("%s: %s", subject_name, err->message);
 }
 
 static teg_options* make_options(const char* policy) {
@@ -200,10 +201,13 @@ static const bench_subject_ops none_ops = {
 
 enum { RECORD_BYTES = 192, PAGE_RECORDS = 1024 };
 
+typedef struct freelist_subject freelist_subject;
+
 typedef struct free_record {
   struct free_record* next;
+  freelist_subject* owner;
   uint64_t size;
-  char rest[RECORD_BYTES - 16];
+  char rest[RECORD_BYTES - 24];
 } free_record;
 
 typedef struct record_page {
@@ -211,11 +215,21 @@ typedef struct record_page {
   free_record records[PAGE_RECORDS];
 } record_page;
 
-typedef struct freelist_subject {
+struct freelist_subject {
   bench_subject base;
+  atomic_flag lock;
   free_record* free;
   record_page* pages;
-} freelist_subject;
+};
+
+static void lock_freelist(freelist_subject* self) {
+  while (atomic_flag_test_and_set_explicit(&self->lock, memory_order_acquire)) {
+  }
+}
+
+static void unlock_freelist(freelist_subject* self) {
+  atomic_flag_clear_explicit(&self->lock, memory_order_release);
+}
 
 static const bench_subject_ops freelist_ops;
 
@@ -240,25 +254,34 @@ static void freelist_close(bench_subject* base) {
 }
 
 static void freelist_give(bench_subject* base, void* handle) {
-  freelist_subject* self = (freelist_subject*)(void*)base;
+  (void)base;
   free_record* record = handle;
+  freelist_subject* self = record->owner;
+  lock_freelist(self);
   record->next = self->free;
   self->free = record;
+  unlock_freelist(self);
+}
+
+static void add_records(freelist_subject* self) {
+  record_page* page = bench_alloc(1, sizeof *page);
+  page->next = self->pages;
+  self->pages = page;
+  for (size_t i = PAGE_RECORDS; i-- > 0;) {
+    page->records[i].owner = self;
+    page->records[i].next = self->free;
+    self->free = &page->records[i];
+  }
 }
 
 static void* freelist_take(bench_subject* base, uint64_t size, int lifetime) {
   (void)lifetime;
   freelist_subject* self = (freelist_subject*)(void*)base;
-  if (!self->free) {
-    record_page* page = bench_alloc(1, sizeof *page);
-    page->next = self->pages;
-    self->pages = page;
-    for (size_t i = PAGE_RECORDS; i-- > 0;) {
-      freelist_give(base, &page->records[i]);
-    }
-  }
+  lock_freelist(self);
+  if (!self->free) add_records(self);
   free_record* record = self->free;
   self->free = record->next;
+  unlock_freelist(self);
   record->size = size;
   return record;
 }
@@ -318,9 +341,9 @@ static const vma_block_ops* vma;
 
 static void load_vma(const char* path) {
   void* module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (!module) bench_fail("vma: %s", dlerror());
+  if (!module) BENCH_FAIL("vma: %s", dlerror());
   vma = dlsym(module, VMA_BLOCK_SYMBOL);
-  if (!vma) bench_fail("vma: %s", dlerror());
+  if (!vma) BENCH_FAIL("vma: %s", dlerror());
 }
 
 static vma_subject* as_vma(bench_subject* self) {
@@ -333,7 +356,7 @@ static bench_subject* vma_open(const char* name) {
   vma_subject* self = bench_alloc(1, sizeof *self);
   self->base = (bench_subject){&vma_ops, name};
   self->block = vma->open(VMA_BLOCK_BYTES);
-  if (!self->block) bench_fail("vma: no memory");
+  if (!self->block) BENCH_FAIL("vma: no memory");
   return &self->base;
 }
 
@@ -388,7 +411,7 @@ bool subject_is_policy(const char* name) {
 
 static void add_name(subject_names* names, const char* name) {
   if (names->count == sizeof names->at / sizeof names->at[0]) {
-    bench_fail("too many subjects");
+    BENCH_FAIL("too many subjects");
   }
   names->at[names->count++] = name;
 }
@@ -397,9 +420,9 @@ static void add_named(subject_names* names, const char* name) {
   bool is_anchor = strcmp(name, "malloc") == 0 ||
                    strcmp(name, "freelist") == 0 || strcmp(name, "none") == 0;
   if (strcmp(name, "vma") == 0) {
-    if (!vma) bench_fail("vma: its module is not given (--vma MODULE)");
+    if (!vma) BENCH_FAIL("vma: its module is not given (--vma MODULE)");
   } else if (!is_anchor && !subject_is_policy(name)) {
-    bench_fail("\"%s\" is no policy and no anchor", name);
+    BENCH_FAIL("\"%s\" is no policy and no anchor", name);
   }
   add_name(names, name);
 }

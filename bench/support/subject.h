@@ -9,8 +9,9 @@
 //   malloc   glibc's malloc and free of as many bytes, kept from the kernel
 //            (no mmap, no trim) so that only its bookkeeping is timed
 //   vma      the virtual block of AMD's Vulkan Memory Allocator
-//   freelist a list of free records of 192 bytes: the least that an allocator
-//            with a record for each buffer touches
+//   freelist a list of free records of 192 bytes under a lock: the least that
+//            an allocator of any number of threads touches when it is given
+//            nothing but the buffer
 //   none     nothing at all: what the loop itself costs
 #ifndef TEGULA_BENCH_SUBJECT_H
 #define TEGULA_BENCH_SUBJECT_H

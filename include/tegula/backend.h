@@ -12,7 +12,8 @@
 //
 // Units: bytes unless the name says otherwise. Ownership: every object made
 // here is given back through the same table before close(). Threads: core
-// calls from any thread; calls on one stream are never concurrent, and calls
+// calls from any thread; calls on one stream are never concurrent (save wait
+// and completed, which any thread may call at any time), and calls
 // on one address range are never concurrent. None of these functions is
 // called with a core lock held that another call could need.
 #ifndef TEGULA_BACKEND_H

@@ -3,7 +3,8 @@
 // A stream: an ordered list of commands on one device queue. Commands are
 // recorded into a batch; a batch is submitted as a whole and later completes.
 // Batches are numbered 1, 2, 3 ... by their serial. A stream belongs to its
-// session and is used by one thread at a time.
+// session, touches buffers of that session only, and is used by one thread at
+// a time.
 //
 //   fill, copy, call   go into the batch being recorded
 //   submit             hands it to the queue; returns at once

@@ -50,14 +50,25 @@ static inline void tegi_counter_sub(tegi_atomic_u64* counter, uint64_t sub) {
   tegi_store_relaxed(counter, tegi_load_relaxed(counter) - sub);
 }
 
-// A reference count.
-static inline void tegi_retain(tegi_atomic_u32* count) {
-  atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+// Raises a value to |candidate| if it is lower; any number of writers.
+static inline void tegi_atomic_max(tegi_atomic_u64* value, uint64_t candidate) {
+  uint64_t present = tegi_load_relaxed(value);
+  while (present < candidate &&
+         !atomic_compare_exchange_weak_explicit(value, &present, candidate,
+                                                memory_order_acq_rel,
+                                                memory_order_relaxed)) {
+  }
 }
 
-// True for the last reference.
-static inline bool tegi_release(tegi_atomic_u32* count) {
-  return atomic_fetch_sub_explicit(count, 1, memory_order_acq_rel) == 1;
+// A state that is changed by whoever finds it as expected.
+static inline bool tegi_change_state(tegi_atomic_u32* state, uint32_t expected,
+                                     uint32_t next) {
+  return atomic_compare_exchange_strong_explicit(
+      state, &expected, next, memory_order_acq_rel, memory_order_relaxed);
+}
+
+static inline uint32_t tegi_load_state(const tegi_atomic_u32* state) {
+  return atomic_load_explicit(state, memory_order_acquire);
 }
 
 #endif  // TEGULA_BASE_ATOMIC_H

@@ -27,7 +27,7 @@ static teg_result check_params(const teg_session* session,
   TEG_REQUIRE((params->flags & ~known) == 0, err,
               "buffer_create: unknown flags 0x%" PRIx32,
               params->flags & ~known);
-  TEG_REQUIRE(params->tag < TEGI_TAG_COUNT, err,
+  TEG_REQUIRE(params->tag < tegi_load_state(&session->tag_count), err,
               "buffer_create: tag %" PRIu32 " was not made by session_tag",
               params->tag);
   bool is_growing = params->max_size != 0;
@@ -106,18 +106,32 @@ static void count_failure(teg_session* session,
   tegi_lock_release(&session->lock);
 }
 
+// Session's lock held. TEG_OVER_BUDGET if |more| live bytes are too many.
+static teg_result check_session_budget(teg_session* session, uint64_t more,
+                                       teg_error* err) {
+  uint64_t live = tegi_load_relaxed(&session->totals.live_bytes);
+  uint64_t budget = session->session_budget;
+  if (budget == 0 || live + more <= budget) return TEG_OK;
+  return tegi_error_set(err, TEG_OVER_BUDGET,
+                        "%" PRIu64
+                        " bytes more would exceed the budget of %" PRIu64
+                        " of session \"%.60s\", which has %" PRIu64 " live",
+                        more, budget, session->name, live);
+}
+
 // The policy has no block ready: grows it. TEG_OK gives a block of the policy
 // that no one counts yet.
 static teg_result grow(teg_session* session, tegi_policy* policy,
-                       const tegi_request* request, tegi_block** out_block,
-                       teg_error* err) {
+                       const tegi_request* request, bool is_static,
+                       tegi_block** out_block, teg_error* err) {
   tegi_mutex_lock(&session->growth);
   tegi_lock_acquire(&session->lock);
   *out_block = policy->ops->take(policy, request);
   tegi_lock_release(&session->lock);
   teg_result result = TEG_OK;
   if (!*out_block) {
-    result = tegi_ladder_grow(session, policy, request, out_block, err);
+    result =
+        tegi_ladder_grow(session, policy, request, is_static, out_block, err);
   }
   tegi_mutex_unlock(&session->growth);
   return result;
@@ -129,32 +143,25 @@ static teg_result create_by_growing(teg_session* session, tegi_policy* policy,
                                     teg_stream* stream, teg_buffer** out_buffer,
                                     teg_error* err) {
   tegi_block* block = NULL;
-  teg_result result = grow(session, policy, request, &block, err);
+  bool is_static = params->lifetime == TEG_LIFETIME_STATIC;
+  teg_result result = grow(session, policy, request, is_static, &block, err);
   if (result == TEG_OK) {
     tegi_lock_acquire(&session->lock);
-    if (begin_life(session, block, params, stream)) {
+    // Other threads may have made theirs while this one grew.
+    result = check_session_budget(session, params->size, err);
+    if (result == TEG_OK && !begin_life(session, block, params, stream)) {
+      result = tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                              "buffer_create: no host memory for its uses");
+    }
+    if (result == TEG_OK) {
       *out_buffer = (teg_buffer*)block;
     } else {
       policy->ops->give(policy, block);
-      result = tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
-                              "buffer_create: no host memory for its uses");
     }
     tegi_lock_release(&session->lock);
   }
   if (result != TEG_OK) count_failure(session, params);
   return result;
-}
-
-static teg_result over_session_budget(teg_session* session,
-                                      const teg_buffer_params* params,
-                                      teg_error* err) {
-  count_failure(session, params);
-  return tegi_error_set(err, TEG_OVER_BUDGET,
-                        "buffer_create: %" PRIu64
-                        " bytes more would exceed the budget of %" PRIu64
-                        " of session \"%.60s\", which has %" PRIu64 " live",
-                        params->size, session->session_budget, session->name,
-                        tegi_load_relaxed(&session->totals.live_bytes));
 }
 
 teg_result teg_buffer_create(teg_session* session,
@@ -174,11 +181,11 @@ teg_result teg_buffer_create(teg_session* session,
   };
   tegi_policy* policy = choose_policy(session, params);
   tegi_lock_acquire(&session->lock);
-  if (session->session_budget &&
-      tegi_load_relaxed(&session->totals.live_bytes) + params->size >
-          session->session_budget) {
+  result = check_session_budget(session, params->size, err);
+  if (result != TEG_OK) {
     tegi_lock_release(&session->lock);
-    return over_session_budget(session, params, err);
+    count_failure(session, params);
+    return result;
   }
   tegi_block* block = policy->ops->take(policy, &request);
   if (block && begin_life(session, block, params, stream)) {
@@ -252,6 +259,55 @@ void teg_buffer_destroy(teg_buffer* buffer) {
 
 // ---- Resize ----------------------------------------------------------------
 
+typedef struct resizing {
+  teg_buffer* buffer;
+  tegi_policy* policy;
+  uint64_t size;  // aligned
+} resizing;
+
+static teg_result try_resize(void* user, teg_error* err) {
+  const resizing* wanted = user;
+  if (!wanted->policy->ops->resize) return TEG_OK;
+  return wanted->policy->ops->resize(wanted->policy, &wanted->buffer->block,
+                                     wanted->size,
+                                     wanted->buffer->stream->timeline.id, err);
+}
+
+// Session's lock held.
+static void count_resize(teg_buffer* buffer, uint64_t size) {
+  teg_session* session = buffer->session;
+  tegi_counters* all[] = {
+      &session->totals,
+      &session->lifetimes[buffer->lifetime],
+      buffer->tag ? &session->tags[buffer->tag].counters : NULL,
+  };
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; ++i) {
+    if (!all[i]) continue;
+    uint64_t live =
+        tegi_load_relaxed(&all[i]->live_bytes) - buffer->size + size;
+    tegi_store_relaxed(&all[i]->live_bytes, live);
+    tegi_atomic_max(&all[i]->peak_live_bytes, live);
+  }
+  buffer->size = size;
+  tegi_session_publish(session, false);
+}
+
+// The growth mutex is held.
+static teg_result resize(teg_buffer* buffer, uint64_t size, teg_error* err) {
+  teg_session* session = buffer->session;
+  if (size > buffer->size) {
+    tegi_lock_acquire(&session->lock);
+    teg_result result = check_session_budget(session, size - buffer->size, err);
+    tegi_lock_release(&session->lock);
+    if (result != TEG_OK) return result;
+  }
+  uint64_t alignment = session->device->caps.buffer_alignment;
+  resizing wanted = {buffer, tegi_buffer_policy(buffer),
+                     tegi_align_up(size, alignment)};
+  return tegi_ladder_climb(session, size, buffer->stream->timeline.id,
+                           try_resize, &wanted, err);
+}
+
 teg_result teg_buffer_resize(teg_buffer* buffer, uint64_t size,
                              teg_error* err) {
   TEG_REQUIRE(buffer, err, "buffer_resize: buffer is NULL");
@@ -262,33 +318,15 @@ teg_result teg_buffer_resize(teg_buffer* buffer, uint64_t size,
               "buffer_resize: size %" PRIu64 " is not in 1 to %" PRIu64, size,
               buffer->max_size);
   teg_session* session = buffer->session;
-  tegi_policy* policy = tegi_buffer_policy(buffer);
-  uint64_t alignment = session->device->caps.buffer_alignment;
   tegi_mutex_lock(&session->growth);
-  teg_result result =
-      !policy->ops->resize
-          ? TEG_OK
-          : policy->ops->resize(policy, &buffer->block,
-                                tegi_align_up(size, alignment),
-                                buffer->stream->timeline.id, err);
+  teg_result result = resize(buffer, size, err);
+  tegi_lock_acquire(&session->lock);
   if (result == TEG_OK) {
-    tegi_lock_acquire(&session->lock);
-    tegi_counters* all[] = {
-        &session->totals,
-        &session->lifetimes[buffer->lifetime],
-        buffer->tag ? &session->tags[buffer->tag].counters : NULL,
-    };
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; ++i) {
-      if (!all[i]) continue;
-      uint64_t live =
-          tegi_load_relaxed(&all[i]->live_bytes) - buffer->size + size;
-      tegi_store_relaxed(&all[i]->live_bytes, live);
-      tegi_atomic_max(&all[i]->peak_live_bytes, live);
-    }
-    buffer->size = size;
-    tegi_session_publish(session, false);
-    tegi_lock_release(&session->lock);
+    count_resize(buffer, size);
+  } else {
+    tegi_counter_add(&session->totals.failure_count, 1);
   }
+  tegi_lock_release(&session->lock);
   tegi_mutex_unlock(&session->growth);
   return result;
 }
@@ -330,8 +368,8 @@ teg_result teg_buffer_used_on(teg_buffer* buffer, teg_stream* stream,
                               teg_error* err) {
   TEG_REQUIRE(buffer && stream, err, "buffer_used_on: an argument is NULL");
   teg_session* session = buffer->session;
-  TEG_REQUIRE(stream->session->device == session->device, err,
-              "buffer_used_on: the stream is on another device");
+  TEG_REQUIRE(stream->session == session, err,
+              "buffer_used_on: the stream is another session's");
   if (buffer->inherited.serial &&
       buffer->inherited.stream != stream->timeline.id) {
     teg_result result =
@@ -353,13 +391,14 @@ teg_result teg_buffer_used_on(teg_buffer* buffer, teg_stream* stream,
 // ---- Map -------------------------------------------------------------------
 
 teg_result tegi_buffer_host_access(const teg_buffer* buffer, uint64_t offset,
-                                   uint64_t size, teg_error* err) {
+                                   uint64_t size, bool is_written,
+                                   teg_error* err) {
   const teg_device* device = buffer->session->device;
   if (!device->tables.check) return TEG_OK;
   teg_span span = {buffer->block.extent->memory, buffer->block.offset + offset,
                    size, buffer->number};
-  return device->tables.check->host_access(device->backend, &span, false, true,
-                                           err);
+  return device->tables.check->host_access(device->backend, &span, !is_written,
+                                           is_written, err);
 }
 
 teg_result teg_buffer_map(teg_buffer* buffer, void** out_pointer,
@@ -394,7 +433,7 @@ teg_result teg_buffer_map(teg_buffer* buffer, void** out_pointer,
       tegi_device_wait(device, &use, buffer->stream->timeline.id, err);
   tegi_use_clear(host, &use);
   if (result == TEG_OK)
-    result = tegi_buffer_host_access(buffer, 0, buffer->size, err);
+    result = tegi_buffer_host_access(buffer, 0, buffer->size, true, err);
   if (result != TEG_OK) return result;
   tegi_lock_acquire(&session->lock);
   buffer->block.use.host_holds++;

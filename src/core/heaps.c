@@ -66,44 +66,102 @@ tegi_extent* tegi_heaps_remove_whole(tegi_host* host, tegi_heaps* heaps,
   return NULL;
 }
 
-static bool is_free(const tegi_heap* heap, uint32_t tile) {
-  return (heap->free_bits[tile / 64] >> (tile % 64)) & 1u;
+// The bits of one word that stand for the tiles [first, end) of it.
+static uint64_t bits_between(uint32_t first, uint32_t end) {
+  uint64_t below = end < 64 ? (UINT64_C(1) << end) - 1 : ~UINT64_C(0);
+  return below & (~UINT64_C(0) << first);
 }
 
-static void take_tile(tegi_heaps* heaps, tegi_heap* heap, uint32_t tile) {
-  if (heap->free_count == heap->tile_count) heaps->whole_count--;
-  heap->free_bits[tile / 64] &= ~(UINT64_C(1) << (tile % 64));
-  heap->free_count--;
-  heaps->free_tiles--;
-}
-
-// The first tile of the shortest run of at least |count| free tiles; of the
-// longest run if none is that long. Its length goes to |out_length|.
-static uint32_t find_run(const tegi_heap* heap, uint32_t count,
-                         uint32_t* out_length) {
-  uint32_t best = 0;
-  uint32_t best_length = 0;
-  uint32_t tile = 0;
-  while (tile < heap->tile_count) {
-    uint64_t word = heap->free_bits[tile / 64] >> (tile % 64);
-    if (word == 0) {
-      tile = (tile / 64 + 1) * 64;
-      continue;
+// Marks |count| tiles from |tile| on as free or as taken, by whole words.
+static void mark_run(uint64_t* bits, uint32_t tile, uint32_t count,
+                     bool is_free) {
+  uint32_t end = tile + count;
+  while (tile < end) {
+    uint32_t base = tile & ~63u;
+    uint32_t in_word = end - base < 64 ? end - base : 64;
+    uint64_t mask = bits_between(tile - base, in_word);
+    if (is_free) {
+      bits[base / 64] |= mask;
+    } else {
+      bits[base / 64] &= ~mask;
     }
-    tile += tegi_low_bit(word);
-    uint32_t first = tile;
-    while (tile < heap->tile_count && is_free(heap, tile)) tile++;
-    uint32_t length = tile - first;
-    bool is_better = best_length < count
-                         ? length > best_length
-                         : length >= count && length < best_length;
-    if (is_better) {
+    tile = base + in_word;
+  }
+}
+
+// The first run of free tiles from |tile| on; false = there is none.
+static bool next_run(const tegi_heap* heap, uint32_t tile, uint32_t* out_first,
+                     uint32_t* out_length) {
+  uint32_t count = heap->tile_count;
+  uint64_t word = 0;
+  while (tile < count) {
+    word = heap->free_bits[tile / 64] >> (tile % 64);
+    if (word) break;
+    tile = (tile & ~63u) + 64;
+  }
+  if (tile >= count) return false;
+  tile += tegi_low_bit(word);
+  *out_first = tile;
+  while (tile < count) {
+    uint64_t taken = ~heap->free_bits[tile / 64] >> (tile % 64);
+    if (taken) {
+      tile += tegi_low_bit(taken);
+      break;
+    }
+    tile = (tile & ~63u) + 64;
+  }
+  *out_length = (tile < count ? tile : count) - *out_first;
+  return true;
+}
+
+// The first tile of the shortest run of at least |count| free tiles;
+// UINT32_MAX if no run is that long.
+static uint32_t find_run(const tegi_heap* heap, uint32_t count) {
+  uint32_t best = UINT32_MAX;
+  uint32_t best_length = UINT32_MAX;
+  uint32_t first = 0;
+  uint32_t length = 0;
+  while (best_length != count &&
+         next_run(heap, first + length, &first, &length)) {
+    if (length >= count && length < best_length) {
       best = first;
       best_length = length;
     }
   }
-  *out_length = best_length;
   return best;
+}
+
+// Writes |count| tiles from |first| on to |out| and marks them taken.
+static void take_run(tegi_heaps* heaps, tegi_heap* heap, uint32_t first,
+                     uint32_t count, tegi_tile* out) {
+  if (heap->free_count == heap->tile_count) heaps->whole_count--;
+  mark_run(heap->free_bits, first, count, false);
+  heap->free_count -= count;
+  heaps->free_tiles -= count;
+  for (uint32_t i = 0; i < count; ++i) {
+    out[i] = (tegi_tile){heap->extent->heap_index, first + i};
+  }
+}
+
+// Up to |count| tiles of one heap: one run if one is long enough, else runs as
+// they come, so that a heap in pieces is walked twice and no more.
+static uint32_t take_from(tegi_heaps* heaps, tegi_heap* heap, uint32_t count,
+                          tegi_tile* out) {
+  uint32_t whole =
+      heap->free_count >= count ? find_run(heap, count) : UINT32_MAX;
+  if (whole != UINT32_MAX) {
+    take_run(heaps, heap, whole, count, out);
+    return count;
+  }
+  uint32_t taken = 0;
+  uint32_t first = 0;
+  uint32_t length = 0;
+  while (taken < count && next_run(heap, first + length, &first, &length)) {
+    if (length > count - taken) length = count - taken;
+    take_run(heaps, heap, first, length, out + taken);
+    taken += length;
+  }
+  return taken;
 }
 
 // The heap with the fewest free tiles that still has |least| of them.
@@ -124,31 +182,28 @@ uint32_t tegi_heaps_take(tegi_heaps* heaps, uint32_t count, tegi_tile* out) {
   while (taken < count && heaps->free_tiles > 0) {
     tegi_heap* heap = tightest(heaps, count - taken);
     if (!heap) heap = tightest(heaps, 1);
-    uint32_t index = heap->extent->heap_index;
-    while (taken < count && heap->free_count > 0) {
-      uint32_t length;
-      uint32_t first = find_run(heap, count - taken, &length);
-      for (uint32_t i = 0; i < length && taken < count; ++i) {
-        take_tile(heaps, heap, first + i);
-        out[taken++] = (tegi_tile){index, first + i};
-      }
-    }
+    taken += take_from(heaps, heap, count - taken, out + taken);
   }
   return taken;
+}
+
+void tegi_heaps_give_run(tegi_heaps* heaps, tegi_tile tile, uint32_t count,
+                         uint64_t run_clock) {
+  if (count == 0) return;
+  tegi_heap* heap = &heaps->table[tile.heap_index];
+  mark_run(heap->free_bits, tile.tile_index, count, true);
+  heap->free_count += count;
+  heaps->free_tiles += count;
+  if (heap->free_count == heap->tile_count) {
+    heaps->whole_count++;
+    heap->free_since = run_clock;
+  }
 }
 
 void tegi_heaps_give(tegi_heaps* heaps, const tegi_tile* tiles, uint32_t count,
                      uint64_t run_clock) {
   for (uint32_t i = 0; i < count; ++i) {
-    tegi_heap* heap = &heaps->table[tiles[i].heap_index];
-    uint32_t tile = tiles[i].tile_index;
-    heap->free_bits[tile / 64] |= UINT64_C(1) << (tile % 64);
-    heap->free_count++;
-    heaps->free_tiles++;
-    if (heap->free_count == heap->tile_count) {
-      heaps->whole_count++;
-      heap->free_since = run_clock;
-    }
+    tegi_heaps_give_run(heaps, tiles[i], 1, run_clock);
   }
 }
 

@@ -41,6 +41,9 @@ tegi_extent* tegi_heaps_remove_whole(tegi_host* host, tegi_heaps* heaps,
 uint32_t tegi_heaps_take(tegi_heaps* heaps, uint32_t count, tegi_tile* out);
 void tegi_heaps_give(tegi_heaps* heaps, const tegi_tile* tiles, uint32_t count,
                      uint64_t run_clock);
+// As above for |count| tiles of one heap, |tile| and those behind it.
+void tegi_heaps_give_run(tegi_heaps* heaps, tegi_tile tile, uint32_t count,
+                         uint64_t run_clock);
 
 // Marks tiles as mapped; returns how many had been mapped before.
 uint32_t tegi_heaps_mark_mapped(tegi_heaps* heaps, const tegi_tile* tiles,

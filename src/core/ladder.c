@@ -56,7 +56,11 @@ uint64_t tegi_session_trim_policies(teg_session* session, bool is_idle_only) {
     tegi_policy* policy = session->slots[i];
     bytes += policy->ops->trim(policy, UINT64_MAX, is_idle_only, stream);
   }
-  tegi_session_collect(session);
+  if (is_idle_only) {
+    tegi_session_collect(session);
+  } else {
+    tegi_session_collect_all(session, stream);
+  }
   return bytes;
 }
 
@@ -66,7 +70,7 @@ uint64_t tegi_device_trim_idle(teg_device* device, const teg_session* asking,
   tegi_mutex_lock(&device->registry);
   for (teg_session* session = device->sessions; session;
        session = session->next) {
-    if (session == asking || (asking && session->is_running)) continue;
+    if (session == asking || tegi_load_state(&session->is_running)) continue;
     if (!tegi_mutex_try(&session->growth)) continue;
     bytes += tegi_session_trim_policies(session, is_idle_only);
     tegi_mutex_unlock(&session->growth);
@@ -85,12 +89,13 @@ static void take_step(teg_session* session, ladder_step step,
       break;
     case STEP_WAIT_SUBMITTED:
       if (stream) wait_submitted(session, stream);
+      tegi_session_collect_all(session, asking);
       break;
     case STEP_TRIM_OWN:
       (void)tegi_session_trim_policies(session, false);
       break;
     case STEP_TRIM_IDLE_SESSIONS:
-      (void)tegi_device_trim_idle(device, session, true);
+      (void)tegi_device_trim_idle(device, session, false);
       break;
     case STEP_COUNT:
       break;
@@ -107,16 +112,21 @@ static void take_step(teg_session* session, ladder_step step,
 static void append_tags(teg_session* session, teg_error* err) {
   uint32_t best = 0;
   uint64_t best_live = 0;
-  for (uint32_t i = 1; i < session->tag_count; ++i) {
+  tegi_lock_acquire(&session->lock);
+  for (uint32_t i = 1; i < tegi_load_state(&session->tag_count); ++i) {
     uint64_t live = tegi_load_relaxed(&session->tags[i].counters.live_bytes);
     if (live > best_live) {
       best = i;
       best_live = live;
     }
   }
-  if (best_live > 0) {
-    tegi_error_append(err, ", most of it tagged \"%.40s\": %" PRIu64,
-                      session->tags[best].name, best_live);
+  const char* name = best_live > 0 ? session->tags[best].name : NULL;
+  tegi_lock_release(&session->lock);
+  // A name stays where it is until its session ends, which the registry's
+  // holder holds up.
+  if (name) {
+    tegi_error_append(err, ", most of it tagged \"%.40s\": %" PRIu64, name,
+                      best_live);
   }
 }
 
@@ -141,10 +151,8 @@ static void append_holders(teg_device* device, teg_error* err) {
   tegi_mutex_unlock(&device->registry);
 }
 
-static void report(teg_session* session, const tegi_request* request,
-                   teg_result result, teg_error* err) {
-  if (!err) return;
-  teg_device* device = session->device;
+static void report(teg_device* device, uint64_t asked_bytes, teg_result result,
+                   int step_count, teg_error* err) {
   char reason[400];
   int64_t native_code = err->native_code;
   char backend[sizeof err->backend];
@@ -152,16 +160,37 @@ static void report(teg_session* session, const tegi_request* request,
   snprintf(backend, sizeof backend, "%s", err->backend);
   (void)tegi_error_native(
       err, result, backend, native_code,
-      "no memory for %" PRIu64 " bytes: %s; reserved %" PRIu64, request->size,
+      "no memory for %" PRIu64 " bytes: %s; reserved %" PRIu64, asked_bytes,
       reason, tegi_load_relaxed(&device->reserved_bytes));
   if (device->options.budget) {
     tegi_error_append(err, " of a budget of %" PRIu64, device->options.budget);
   }
-  append_holders(device, err);
   tegi_error_append(err, "; tried:");
-  for (int step = 0; step < STEP_COUNT; ++step) {
+  for (int step = 0; step < step_count; ++step) {
     tegi_error_append(err, "%s %s", step ? "," : "", step_names[step]);
   }
+  append_holders(device, err);
+}
+
+teg_result tegi_ladder_climb(teg_session* session, uint64_t asked_bytes,
+                             tegi_stream_id stream, tegi_attempt attempt,
+                             void* user, teg_error* err) {
+  teg_error detail;
+  teg_error_clear(&detail);
+  tegi_session_collect(session);
+  teg_result result = attempt(user, &detail);
+  int step = 0;
+  for (; is_out_of_memory(result) && step < STEP_COUNT; ++step) {
+    take_step(session, (ladder_step)step, stream);
+    teg_error_clear(&detail);
+    result = attempt(user, &detail);
+  }
+  if (result == TEG_OK) return TEG_OK;
+  if (is_out_of_memory(result)) {
+    report(session->device, asked_bytes, result, step, &detail);
+  }
+  if (err) *err = detail;
+  return result;
 }
 
 // Weights that need a device buffer of their own take the place of what
@@ -169,10 +198,7 @@ static void report(teg_session* session, const tegi_request* request,
 // does not cover any more.
 static void make_room(teg_session* session, const tegi_policy* policy,
                       const tegi_request* request) {
-  if (policy != session->by_lifetime[TEG_LIFETIME_STATIC] ||
-      policy->ops->lend_tiles) {
-    return;
-  }
+  if (policy->ops->lend_tiles) return;
   const tegi_slack none = {.pending_bytes = request->size};
   tegi_source* source = &session->source.base;
   uint64_t room = source->ops->headroom(source, &none);
@@ -185,21 +211,26 @@ static void make_room(teg_session* session, const tegi_policy* policy,
   tegi_session_collect(session);
 }
 
+typedef struct growth {
+  tegi_policy* policy;
+  const tegi_request* request;
+  tegi_block* block;
+} growth;
+
+static teg_result try_grow(void* user, teg_error* err) {
+  growth* wanted = user;
+  return wanted->policy->ops->grow(wanted->policy, wanted->request,
+                                   &wanted->block, err);
+}
+
 teg_result tegi_ladder_grow(teg_session* session, tegi_policy* policy,
-                            const tegi_request* request, tegi_block** out_block,
-                            teg_error* err) {
-  teg_error detail;
-  teg_error_clear(&detail);
-  tegi_session_collect(session);
-  make_room(session, policy, request);
-  teg_result result = policy->ops->grow(policy, request, out_block, &detail);
-  for (int step = 0; is_out_of_memory(result) && step < STEP_COUNT; ++step) {
-    take_step(session, (ladder_step)step, request->stream);
-    teg_error_clear(&detail);
-    result = policy->ops->grow(policy, request, out_block, &detail);
-  }
-  if (result == TEG_OK) return TEG_OK;
-  if (is_out_of_memory(result)) report(session, request, result, &detail);
-  if (err) *err = detail;
+                            const tegi_request* request, bool is_static,
+                            tegi_block** out_block, teg_error* err) {
+  if (is_static) make_room(session, policy, request);
+  growth wanted = {policy, request, NULL};
+  uint64_t asked = tegi_max_u64(request->size, request->max_size);
+  teg_result result = tegi_ladder_climb(session, asked, request->stream,
+                                        try_grow, &wanted, err);
+  *out_block = wanted.block;
   return result;
 }

@@ -57,6 +57,7 @@ struct teg_device {
   tegi_bins* lent;          // free buffers of any session. Guarded by lock
   // Retired by sessions that have ended, and not idle yet. Guarded by lock
   tegi_extent* orphans;
+  tegi_atomic_u64 lent_bytes;
   tegi_heaps heaps;  // guarded by lock
   tegi_timelines timelines;
 
@@ -118,7 +119,7 @@ struct teg_session {
   tegi_core_source source;
   teg_stream* streams;  // guarded by registry
   teg_stream* first_stream;
-  _Atomic uint32_t is_running;
+  tegi_atomic_u32 is_running;  // 1 = in a run, 2 = the run is ending
 
   tegi_lock lock;  // guards everything below
   tegi_slab blocks;
@@ -135,7 +136,7 @@ struct teg_session {
   tegi_counters totals;
   tegi_counters lifetimes[TEG_LIFETIME_COUNT];
   tegi_tag tags[TEGI_TAG_COUNT];
-  uint32_t tag_count;
+  tegi_atomic_u32 tag_count;
   tegi_atomic_u64 hit_count;
   tegi_atomic_u64 written_bytes[TEGI_WAY_COUNT];  // by the way they took
   tegi_atomic_u64 peak_run_live_bytes;
@@ -195,9 +196,10 @@ teg_result tegi_device_submit_use(teg_device* device, tegi_use use,
 teg_result tegi_stream_take_error(teg_stream* stream, teg_error* err);
 
 // ---- core/buffer.c
-// A checker is told that the CPU has written bytes of the buffer.
+// A checker is told that the CPU writes bytes of the buffer, or reads them.
 teg_result tegi_buffer_host_access(const teg_buffer* buffer, uint64_t offset,
-                                   uint64_t size, teg_error* err);
+                                   uint64_t size, bool is_written,
+                                   teg_error* err);
 
 // ---- core/stream.c
 // TEG_INVALID, naming |what|, for bytes that are not in the buffer.
@@ -216,6 +218,11 @@ teg_result tegi_stream_submit_own(teg_stream* stream, teg_error* err);
 extern const tegi_source_ops tegi_core_source_ops;
 // Destroys what was retired and is idle. No lock is held.
 void tegi_session_collect(teg_session* session);
+// As above for all of it, waiting for what is submitted; |stream|'s own batch
+// is submitted where it stands in the way. No lock but the growth mutex.
+void tegi_session_collect_all(teg_session* session, tegi_stream_id stream);
+// Objects that ended sessions left behind busy and that are idle by now.
+uint64_t tegi_device_collect_orphans(teg_device* device);
 // As above, and leaves to the device what is not idle yet because a stream of
 // another session uses it. Nobody else sees the session any more.
 void tegi_session_collect_last(teg_session* session);
@@ -224,14 +231,22 @@ uint64_t tegi_device_trim_heaps(teg_device* device, uint64_t min_age_runs);
 // Destroys lent buffers that are idle, and so what ended sessions have left;
 // the bytes given back.
 uint64_t tegi_device_trim_lent(teg_device* device);
-void tegi_device_add_reserved(teg_device* device, uint64_t bytes);
 
 // ---- core/ladder.c
-// Grows |policy| for |request|, going down the out-of-memory ladder.
+// One attempt at what needs memory.
+typedef teg_result (*tegi_attempt)(void* user, teg_error* err);
+
+// Makes the attempt, and again after each step of the out-of-memory ladder.
+//   asked_bytes  for the report; |stream| is the asking one
 // The growth mutex is held.
+teg_result tegi_ladder_climb(teg_session* session, uint64_t asked_bytes,
+                             tegi_stream_id stream, tegi_attempt attempt,
+                             void* user, teg_error* err);
+// Grows |policy| for |request| so. |is_static|: weights, which take the place
+// of what loading has let go of.
 teg_result tegi_ladder_grow(teg_session* session, tegi_policy* policy,
-                            const tegi_request* request, tegi_block** out_block,
-                            teg_error* err);
+                            const tegi_request* request, bool is_static,
+                            tegi_block** out_block, teg_error* err);
 // All of a session's policies give back what they can; growth mutex held.
 uint64_t tegi_session_trim_policies(teg_session* session, bool is_idle_only);
 // As above for the idle sessions other than |asking| (NULL = for all).
@@ -247,7 +262,6 @@ void tegi_counters_remove(tegi_counters* counters, uint64_t size,
 void tegi_session_publish(teg_session* session, bool is_forced);
 // The live peak that slack is measured by starts anew: after a trim.
 void tegi_session_restart_slack(teg_session* session);
-void tegi_atomic_max(tegi_atomic_u64* value, uint64_t candidate);
 
 // Live bytes that are not STATIC. Session's lock held, or approximate.
 static inline uint64_t tegi_session_run_live(const teg_session* session) {

@@ -70,7 +70,7 @@ static size_t edit_distance(const char* a, const char* b) {
 
 const char* tegi_nearest(const char* text, const char* const* names) {
   const char* nearest = NULL;
-  size_t best = strlen(text) / 2 + 2;
+  size_t best = SIZE_MAX;
   for (; *names; ++names) {
     size_t distance = edit_distance(text, *names);
     if (distance < best) {
@@ -97,12 +97,13 @@ int tegi_policy_find(const char* name, teg_error* err) {
   if (strcmp(name, "auto") == 0) return -1;
   if (strcmp(name, "lazyRelease") == 0) name = "lazy";
   if (strcmp(name, "dynamicBucket") == 0) name = "dynamic";
-  enum { LONGEST_LIST = 32 };
-  const char* names[LONGEST_LIST] = {"auto"};
+  enum { LONGEST_LIST = 32, OTHER_NAMES = 3 };
+  const char* names[LONGEST_LIST] = {"auto", "lazyRelease", "dynamicBucket"};
   int count = 0;
-  for (; tegi_policies[count] && count + 2 < LONGEST_LIST; ++count) {
+  for (; tegi_policies[count] && count + OTHER_NAMES + 1 < LONGEST_LIST;
+       ++count) {
     if (strcmp(name, tegi_policies[count]->name) == 0) return count;
-    names[count + 1] = tegi_policies[count]->name;
+    names[count + OTHER_NAMES] = tegi_policies[count]->name;
   }
   (void)unknown_name(err, "policy", name, names);
   return -2;
@@ -125,33 +126,39 @@ const teg_policy_info* teg_policy_at(size_t index) {
 }
 
 // ONNX Runtime's four cache keys, for the lifetimes they serve there.
+static const struct {
+  const char* theirs;
+  const char* ours;
+} ort_keys[] = {
+    {"storageBufferCacheMode", "policy"},
+    {"uniformBufferCacheMode", "policy_params"},
+    {"queryResolveBufferCacheMode", "policy_readback"},
+    {"defaultBufferCacheMode", "policy_staging"},
+};
+
+enum { ORT_KEY_COUNT = sizeof ort_keys / sizeof ort_keys[0] };
+
 static const char* canonical_key(const char* key) {
   static const char prefix[] = "ep.webgpuexecutionprovider.";
-  static const struct {
-    const char* theirs;
-    const char* ours;
-  } keys[] = {
-      {"storageBufferCacheMode", "policy"},
-      {"uniformBufferCacheMode", "policy_params"},
-      {"queryResolveBufferCacheMode", "policy_readback"},
-      {"defaultBufferCacheMode", "policy_staging"},
-  };
   const char* rest = key;
   if (strncasecmp(key, prefix, sizeof prefix - 1) == 0) {
     rest += sizeof prefix - 1;
   }
-  for (size_t i = 0; i < sizeof keys / sizeof keys[0]; ++i) {
-    if (strcmp(rest, keys[i].theirs) == 0) return keys[i].ours;
+  for (size_t i = 0; i < ORT_KEY_COUNT; ++i) {
+    if (strcmp(rest, ort_keys[i].theirs) == 0) return ort_keys[i].ours;
   }
   return key;
 }
 
 static int find_option(const char* key, teg_error* err) {
   const char* wanted = canonical_key(key);
-  const char* names[OPTION_COUNT + 1] = {NULL};
+  const char* names[OPTION_COUNT + ORT_KEY_COUNT + 1] = {NULL};
   for (int i = 0; i < OPTION_COUNT; ++i) {
     if (strcmp(wanted, table[i].key) == 0) return i;
     names[i] = table[i].key;
+  }
+  for (int i = 0; i < ORT_KEY_COUNT; ++i) {
+    names[OPTION_COUNT + i] = ort_keys[i].theirs;
   }
   (void)unknown_name(err, "option", key, names);
   return -1;
@@ -167,19 +174,21 @@ static char* text_of(teg_options* options, int index) {
   return (char*)options + value_offsets[index];
 }
 
-// The factor of a unit such as "KiB" or "M"; 0 if it is none.
+// The factor of a unit: "K" and "KiB" are 1024, "KB" is 1000; 0 if it is none.
 static uint64_t unit_factor(const char* unit) {
-  static const char letters[] = "KMGT";
+  static const char letters[] = "KMGTPE";
   if (*unit == '\0' || strcasecmp(unit, "B") == 0) return 1;
   const char* letter = strchr(letters, toupper((unsigned char)*unit));
   if (!letter) return 0;
-  uint64_t shift = 10 * (uint64_t)(letter - letters + 1);
   const char* rest = unit + 1;
-  if (*rest == '\0' || strcasecmp(rest, "iB") == 0 ||
-      strcasecmp(rest, "B") == 0 || strcasecmp(rest, "i") == 0) {
-    return UINT64_C(1) << shift;
+  bool is_binary = *rest == '\0' || strcasecmp(rest, "iB") == 0 ||
+                   strcasecmp(rest, "i") == 0;
+  if (!is_binary && strcasecmp(rest, "B") != 0) return 0;
+  uint64_t factor = 1;
+  for (const char* at = letters; at <= letter; ++at) {
+    factor *= is_binary ? 1024 : 1000;
   }
-  return 0;
+  return factor;
 }
 
 teg_result teg_parse_bytes(const char* text, uint64_t* out_bytes,
@@ -199,7 +208,8 @@ teg_result teg_parse_bytes(const char* text, uint64_t* out_bytes,
   uint64_t fraction = 0;
   uint64_t scale = 1;
   if (*end == '.') {
-    for (end++; isdigit((unsigned char)*end) && scale < 1000000; end++) {
+    for (end++; isdigit((unsigned char)*end); end++) {
+      if (scale == 1000000) continue;  // finer digits say nothing
       fraction = fraction * 10 + (uint64_t)(*end - '0');
       scale *= 10;
     }
@@ -213,11 +223,12 @@ teg_result teg_parse_bytes(const char* text, uint64_t* out_bytes,
                           "MiB, GiB or TiB",
                           text, end);
   }
-  if (!tegi_mul_u64(whole, factor, &bytes) || bytes > TEGI_MAX_BYTES) {
+  uint64_t rest = fraction * factor / scale;
+  if (!tegi_mul_u64(whole, factor, &bytes) || bytes > TEGI_MAX_BYTES - rest) {
     return tegi_error_set(err, TEG_INVALID,
                           "\"%.100s\" is larger than 2^62 bytes", text);
   }
-  *out_bytes = bytes + fraction * factor / scale;
+  *out_bytes = bytes + rest;
   return TEG_OK;
 }
 
@@ -269,6 +280,7 @@ static teg_result check_text(const teg_option_info* info, const char* text,
   TEG_REQUIRE(strlen(text) < TEGI_OPTION_TEXT_BYTES, err,
               "%s: longer than %d characters", info->key,
               TEGI_OPTION_TEXT_BYTES - 1);
+  if (strcmp(info->key, "buckets") == 0) return tegi_buckets_check(text, err);
   bool is_policy = strncmp(info->key, "policy", 6) == 0;
   if (is_policy && tegi_policy_find(text, err) == -2) return TEG_NOT_FOUND;
   return TEG_OK;

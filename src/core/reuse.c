@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The rule of reuse, in one place. Stateless: reads use sets and timelines.
-// tests/unit/test_reuse.c has a test for every cell of the table in reuse.h.
+// tests/unit/test_reuse*.c have a test for every cell and sentence of it.
 #include "core/reuse.h"
 
 tegi_phase tegi_use_phase(const tegi_timeline* timeline, tegi_use use) {

@@ -29,9 +29,9 @@ static void fill_policy_options(teg_session* session) {
       .dynamic_horizon_runs = (uint32_t)o->dynamic_horizon,
       .dynamic_waste_percent = (uint32_t)o->dynamic_waste,
       .dynamic_slack_percent = (uint32_t)o->dynamic_slack,
-      .page_min_bytes = o->page_min,
+      .page_min_bytes = tegi_min_u64(o->page_min, o->page_max),
       .page_max_bytes = o->page_max,
-      .exclusive_min_bytes = o->exclusive_min,
+      .exclusive_min_bytes = tegi_min_u64(o->exclusive_min, o->exclusive_max),
       .exclusive_max_bytes = o->exclusive_max,
       .exclusive_age_requests = (uint32_t)o->exclusive_age,
       .planned_warmup_runs = (uint32_t)o->planned_warmup,
@@ -168,7 +168,7 @@ static teg_result build_session(teg_session* session,
   tegi_slab_init(&session->blocks, &device->host, RECORD_BYTES);
   session->source = (tegi_core_source){{&tegi_core_source_ops}, session};
   session->retired_tail = &session->retired_head;
-  session->tag_count = 1;
+  (void)tegi_change_state(&session->tag_count, 0, 1);
   teg_result result = teg_stream_create(session, &session->first_stream, err);
   if (result != TEG_OK) return result;
   return create_policies(session, err);
@@ -279,6 +279,7 @@ void teg_session_destroy(teg_session* session) {
   tegi_fetch_add_relaxed(&device->ended_failure_count,
                          tegi_load_relaxed(&session->totals.failure_count));
   free_session(session);
+  (void)tegi_device_collect_orphans(device);
   (void)tegi_device_trim_heaps(device, 0);
 }
 
@@ -286,8 +287,7 @@ void teg_session_destroy(teg_session* session) {
 
 teg_result teg_session_run_begin(teg_session* session, teg_error* err) {
   TEG_REQUIRE(session, err, "run_begin: session is NULL");
-  uint32_t expected = 0;
-  if (!atomic_compare_exchange_strong(&session->is_running, &expected, 1)) {
+  if (!tegi_change_state(&session->is_running, 0, 1)) {
     return tegi_error_set(err, TEG_BAD_STATE,
                           "run_begin: session \"%.60s\" is in a run already",
                           session->name);
@@ -304,7 +304,7 @@ teg_result teg_session_run_begin(teg_session* session, teg_error* err) {
 
 teg_result teg_session_run_end(teg_session* session, teg_error* err) {
   TEG_REQUIRE(session, err, "run_end: session is NULL");
-  if (!session->is_running) {
+  if (!tegi_change_state(&session->is_running, 1, 2)) {
     return tegi_error_set(err, TEG_BAD_STATE,
                           "run_end: session \"%.60s\" is in no run",
                           session->name);
@@ -317,9 +317,10 @@ teg_result teg_session_run_end(teg_session* session, teg_error* err) {
     if (policy->ops->run_end) policy->ops->run_end(policy, stream);
   }
   tegi_mutex_unlock(&session->growth);
-  atomic_store(&session->is_running, 0);
+  (void)tegi_change_state(&session->is_running, 2, 0);
   tegi_fetch_add_relaxed(&device->run_clock, 1);
   tegi_session_collect(session);
+  (void)tegi_device_collect_orphans(device);
   uint64_t sessions = tegi_load_relaxed(&device->session_count);
   (void)tegi_device_trim_heaps(device, session->options.age * sessions);
   return TEG_OK;
@@ -350,11 +351,9 @@ teg_result teg_session_tag(teg_session* session, const char* name,
   tegi_mutex_lock(&session->growth);
   teg_result result = TEG_OK;
   uint32_t tag = 1;
-  while (tag < session->tag_count &&
-         strcmp(session->tags[tag].name, name) != 0) {
-    tag++;
-  }
-  if (tag == session->tag_count) {
+  uint32_t count = tegi_load_state(&session->tag_count);
+  while (tag < count && strcmp(session->tags[tag].name, name) != 0) tag++;
+  if (tag == count) {
     char* copy = tag < TEGI_TAG_COUNT
                      ? tegi_host_strdup(&session->device->host, name)
                      : NULL;
@@ -366,8 +365,10 @@ teg_result teg_session_tag(teg_session* session, const char* name,
       result = tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
                               "session_tag: no host memory");
     } else {
+      tegi_lock_acquire(&session->lock);
       session->tags[tag].name = copy;
-      session->tag_count++;
+      (void)tegi_change_state(&session->tag_count, count, count + 1);
+      tegi_lock_release(&session->lock);
     }
   }
   if (result == TEG_OK) *out_tag = tag;

@@ -27,11 +27,6 @@ static void driver_leave(teg_device* device, uint64_t begin_ns) {
   tegi_fetch_add_relaxed(&device->driver_ns, tegi_now_ns() - begin_ns);
 }
 
-void tegi_device_add_reserved(teg_device* device, uint64_t bytes) {
-  uint64_t before = tegi_fetch_add_relaxed(&device->reserved_bytes, bytes);
-  tegi_atomic_max(&device->peak_reserved_bytes, before + bytes);
-}
-
 static void subtract(tegi_atomic_u64* value, uint64_t amount) {
   tegi_fetch_add_relaxed(value, ~amount + 1);
 }
@@ -64,6 +59,9 @@ static teg_result reserve_bytes(teg_device* device, uint64_t bytes,
   }
   return TEG_OK;
 }
+
+// Tiles of one heap or range are counted in 32 bits.
+#define MOST_TILES (UINT32_MAX - 64)
 
 // ---- Extents ---------------------------------------------------------------
 
@@ -113,6 +111,13 @@ static teg_result create_extent(teg_device* device, tegi_extent_kind kind,
     return tegi_error_set(err, TEG_LIMIT, "%" PRIu64 " bytes: too many", bytes);
   }
   bytes = tegi_align_up(bytes, granule(device, kind));
+  if (kind != TEGI_EXTENT_BUFFER && device->caps.tile_bytes &&
+      bytes / device->caps.tile_bytes >= MOST_TILES) {
+    return tegi_error_set(err, TEG_LIMIT,
+                          "%" PRIu64
+                          " bytes are more than 2^32 tiles of %" PRIu64,
+                          bytes, device->caps.tile_bytes);
+  }
   tegi_extent* extent = take_extent(device);
   if (!extent) {
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
@@ -176,44 +181,78 @@ static teg_result range_reserve(tegi_source* source, uint64_t bytes,
                        err);
 }
 
-// Session's lock held, or nobody else can see the session.
-static void retire(tegi_source* source, tegi_extent* extent,
-                   tegi_use_set* use) {
-  teg_session* session = session_of(source);
-  extent->use = *use;
-  *use = (tegi_use_set){0};
+// Puts a retired object back, behind the others. Session's lock held.
+static void retire_again(teg_session* session, tegi_extent* extent) {
   extent->next = NULL;
   *session->retired_tail = extent;
   session->retired_tail = &extent->next;
   tegi_counter_add(&session->retired_count, 1);
 }
 
+// Session's lock held, or nobody else can see the session.
+static void retire(tegi_source* source, tegi_extent* extent,
+                   tegi_use_set* use) {
+  extent->use = *use;
+  *use = (tegi_use_set){0};
+  retire_again(session_of(source), extent);
+}
+
+// Takes the longest retired object out. Session's lock held; NULL = none.
+static tegi_extent* take_retired(teg_session* session) {
+  tegi_extent* extent = session->retired_head;
+  if (!extent) return NULL;
+  session->retired_head = extent->next;
+  if (!session->retired_head) session->retired_tail = &session->retired_head;
+  tegi_counter_sub(&session->retired_count, 1);
+  return extent;
+}
+
 void tegi_session_collect(teg_session* session) {
   enum { MOST_BUSY_LOOKS = 64 };
-  if (tegi_load_relaxed(&session->retired_count) == 0) return;
+  uint64_t left = tegi_load_relaxed(&session->retired_count);
+  if (left == 0) return;
   teg_device* device = session->device;
   tegi_extent* idle = NULL;
-  tegi_lock_acquire(&session->lock);
   uint32_t busy_count = 0;
-  tegi_extent** at = &session->retired_head;
-  while (*at && busy_count < MOST_BUSY_LOOKS) {
-    tegi_extent* extent = *at;
-    if (!tegi_device_set_is_idle(device, &extent->use)) {
+  tegi_lock_acquire(&session->lock);
+  // Busy ones go behind the others, so that each has its turn.
+  for (; left > 0 && busy_count < MOST_BUSY_LOOKS; --left) {
+    tegi_extent* extent = take_retired(session);
+    if (!extent) break;
+    if (tegi_device_set_is_idle(device, &extent->use)) {
+      extent->next = idle;
+      idle = extent;
+    } else {
+      retire_again(session, extent);
       busy_count++;
-      at = &extent->next;
-      continue;
     }
-    *at = extent->next;
-    if (!extent->next) session->retired_tail = at;
-    extent->next = idle;
-    idle = extent;
-    tegi_counter_sub(&session->retired_count, 1);
   }
   tegi_lock_release(&session->lock);
   while (idle) {
     tegi_extent* extent = idle;
     idle = extent->next;
     destroy_extent(device, extent);
+  }
+}
+
+void tegi_session_collect_all(teg_session* session, tegi_stream_id stream) {
+  teg_device* device = session->device;
+  uint64_t left = tegi_load_relaxed(&session->retired_count);
+  for (; left > 0; --left) {
+    tegi_lock_acquire(&session->lock);
+    tegi_extent* extent = take_retired(session);
+    tegi_lock_release(&session->lock);
+    if (!extent) return;
+    bool is_idle =
+        tegi_device_set_is_idle(device, &extent->use) ||
+        tegi_device_wait(device, &extent->use, stream, NULL) == TEG_OK;
+    if (is_idle) {
+      destroy_extent(device, extent);
+    } else {
+      tegi_lock_acquire(&session->lock);
+      retire_again(session, extent);
+      tegi_lock_release(&session->lock);
+    }
   }
 }
 
@@ -251,6 +290,18 @@ static void collect(tegi_source* source) {
 static tegi_verdict check(tegi_source* source, const tegi_use_set* use,
                           tegi_write write, tegi_stream_id stream) {
   return tegi_device_check(device_of(source), use, write, stream);
+}
+
+static void prune(tegi_source* source, tegi_use_set* use) {
+  tegi_device_prune(device_of(source), use);
+}
+
+static uint64_t most_bytes(tegi_source* source) {
+  const teg_device* device = device_of(source);
+  uint64_t most = device->caps.total_bytes;
+  if (most == 0) most = UINT64_MAX;
+  uint64_t budget = device->options.budget;
+  return budget ? tegi_min_u64(budget, most) : most;
 }
 
 static teg_result wait(tegi_source* source, const tegi_use_set* use,
@@ -325,9 +376,14 @@ static void lend(tegi_source* source, tegi_extent* extent, tegi_use_set* use) {
     extent->use = *use;
     *use = (tegi_use_set){0};
     tegi_bins_insert(device->lent, block, block->size);
+    tegi_fetch_add_relaxed(&device->lent_bytes, block->size);
   }
   tegi_lock_release(&device->lock);
   if (!block) retire(source, extent, use);
+}
+
+static uint64_t lent(tegi_source* source) {
+  return tegi_load_relaxed(&device_of(source)->lent_bytes);
 }
 
 typedef struct adoption {
@@ -349,6 +405,7 @@ static bool may_adopt(void* user, const tegi_block* block) {
 
 static tegi_extent* unlend(teg_device* device, tegi_block* block) {
   tegi_extent* extent = block->extent;
+  subtract(&device->lent_bytes, block->size);
   tegi_bins_remove(device->lent, block);
   tegi_slab_give(&device->lent_blocks, block);
   return extent;
@@ -374,9 +431,22 @@ static tegi_extent* adopt(tegi_source* source, uint64_t min_bytes,
   return extent;
 }
 
-static bool is_idle_block(void* user, const tegi_block* block) {
-  const teg_device* device = user;
+static bool is_idle_block(const teg_device* device, const tegi_block* block) {
   return tegi_set_is_idle(&device->timelines, &block->extent->use);
+}
+
+// The first idle lent buffer of at least |least| bytes, whatever is in its way:
+// a search for a fit would look at a few of each bin only. device->lock held.
+static tegi_block* find_idle_lent(teg_device* device, uint64_t least) {
+  const tegi_bins* bins = device->lent;
+  uint32_t bin = bins ? tegi_bins_next(bins, tegi_bin_of(least)) : UINT32_MAX;
+  while (bin != UINT32_MAX) {
+    for (tegi_block* block = bins->heads[bin]; block; block = block->bin_next) {
+      if (block->size >= least && is_idle_block(device, block)) return block;
+    }
+    bin = tegi_bins_next(bins, bin + 1);
+  }
+  return NULL;
 }
 
 // Destroys idle lent buffers, few large ones rather than many small ones.
@@ -386,11 +456,8 @@ static uint64_t destroy_lent(teg_device* device, uint64_t wanted) {
   while (bytes < wanted && least > 0) {
     tegi_extent* extent = NULL;
     tegi_lock_acquire(&device->lock);
-    if (device->lent) {
-      tegi_block* block =
-          tegi_bins_find(device->lent, least, is_idle_block, device);
-      if (block) extent = unlend(device, block);
-    }
+    tegi_block* block = find_idle_lent(device, least);
+    if (block) extent = unlend(device, block);
     tegi_lock_release(&device->lock);
     if (extent) {
       bytes += extent->bytes;
@@ -402,14 +469,18 @@ static uint64_t destroy_lent(teg_device* device, uint64_t wanted) {
   return bytes;
 }
 
-uint64_t tegi_device_trim_lent(teg_device* device) {
-  uint64_t bytes = destroy_lent(device, UINT64_MAX);
+uint64_t tegi_device_collect_orphans(teg_device* device) {
+  uint64_t bytes = 0;
   tegi_extent* orphan;
   while ((orphan = take_orphan(device)) != NULL) {
     bytes += orphan->bytes;
     destroy_extent(device, orphan);
   }
   return bytes;
+}
+
+uint64_t tegi_device_trim_lent(teg_device* device) {
+  return destroy_lent(device, UINT64_MAX) + tegi_device_collect_orphans(device);
 }
 
 static uint64_t trim_lent(tegi_source* source, uint64_t wanted) {
@@ -510,6 +581,39 @@ uint64_t tegi_device_trim_heaps(teg_device* device, uint64_t min_age_runs) {
   }
 }
 
+// An idle session other than |own| whose growth mutex is now held; the search
+// goes on behind |after|. The registry is held.
+static teg_session* next_idle(teg_device* device, const teg_session* own,
+                              teg_session* after) {
+  teg_session* session = after ? after->next : device->sessions;
+  for (; session; session = session->next) {
+    if (session == own || tegi_load_state(&session->is_running)) continue;
+    if (tegi_mutex_try(&session->growth)) return session;
+  }
+  return NULL;
+}
+
+static uint64_t trim_idle(tegi_source* source, uint64_t wanted) {
+  teg_session* own = session_of(source);
+  teg_device* device = own->device;
+  if (is_alone(device)) return 0;
+  uint64_t bytes = 0;
+  tegi_mutex_lock(&device->registry);
+  teg_session* session = next_idle(device, own, NULL);
+  while (session) {
+    for (uint32_t i = 0; i < session->slot_count && bytes < wanted; ++i) {
+      tegi_policy* policy = session->slots[i];
+      bytes += policy->ops->trim(policy, wanted - bytes, false,
+                                 session->first_stream->timeline.id);
+    }
+    tegi_session_collect(session);
+    tegi_mutex_unlock(&session->growth);
+    session = bytes < wanted ? next_idle(device, own, session) : NULL;
+  }
+  tegi_mutex_unlock(&device->registry);
+  return bytes;
+}
+
 // The growth mutex of |session| is held.
 static uint32_t borrow_from(teg_session* session, const tegi_policy* asking,
                             uint32_t count, bool may_wait,
@@ -531,13 +635,12 @@ static uint32_t tiles_borrow(tegi_source* source, const tegi_policy* asking,
   uint32_t got = borrow_from(own, asking, count, may_wait, stream);
   if (got == count || is_alone(device)) return got;
   tegi_mutex_lock(&device->registry);
-  for (teg_session* session = device->sessions; session && got < count;
-       session = session->next) {
-    if (session == own || session->is_running) continue;
-    if (!tegi_mutex_try(&session->growth)) continue;
-    got += borrow_from(session, NULL, count - got, false,
+  teg_session* session = next_idle(device, own, NULL);
+  while (session) {
+    got += borrow_from(session, NULL, count - got, may_wait,
                        session->first_stream->timeline.id);
     tegi_mutex_unlock(&session->growth);
+    session = got < count ? next_idle(device, own, session) : NULL;
   }
   tegi_mutex_unlock(&device->registry);
   return got;
@@ -623,17 +726,19 @@ static teg_result unmap(tegi_source* source, tegi_extent* range,
 
 const tegi_source_ops tegi_core_source_ops = {
     .check = check,
+    .prune = prune,
+    .most_bytes = most_bytes,
     .retire = retire,
     .headroom = headroom,
-    .reserved = reserved,
     .is_shared = is_shared,
-    .run_peak = run_peak,
     .lend = lend,
+    .lent = lent,
     .adopt = adopt,
     .tiles_take = tiles_take,
     .tiles_give = tiles_give,
     .wait = wait,
     .collect = collect,
+    .trim_idle = trim_idle,
     .trim_lent = trim_lent,
     .buffer_create = buffer_create,
     .heap_create = heap_create,

@@ -12,15 +12,6 @@
 
 enum { PUBLISH_BYTES = 64 * 1024 };
 
-void tegi_atomic_max(tegi_atomic_u64* value, uint64_t candidate) {
-  uint64_t present = tegi_load_relaxed(value);
-  while (present < candidate &&
-         !atomic_compare_exchange_weak_explicit(value, &present, candidate,
-                                                memory_order_acq_rel,
-                                                memory_order_relaxed)) {
-  }
-}
-
 void tegi_counters_add(tegi_counters* counters, uint64_t size,
                        uint64_t granted) {
   uint64_t live = tegi_load_relaxed(&counters->live_bytes) + size;

@@ -69,6 +69,29 @@ static void rehome(void* user, void* record) {
   }
 }
 
+// Hands the recorded batch to the queue; nothing else.
+static teg_result submit_batch(teg_stream* stream, uint64_t* out_serial,
+                               teg_error* err) {
+  uint64_t serial = recording_of(stream);
+  const teg_queue_ops* queue = stream->session->device->tables.queue;
+  teg_result result = queue->submit(stream->queue, serial, err);
+  if (result != TEG_OK) return result;
+  tegi_store_release(&stream->timeline.submitted, serial);
+  tegi_stream_poll(stream);
+  *out_serial = serial;
+  return TEG_OK;
+}
+
+// What is recorded goes while its stamps can still be found.
+static void drop_and_wait(teg_stream* stream) {
+  const teg_queue_ops* queue = stream->session->device->tables.queue;
+  teg_error ignored;
+  uint64_t serial = tegi_load_acquire(&stream->timeline.submitted);
+  queue->discard(stream->queue);
+  (void)submit_batch(stream, &serial, &ignored);
+  (void)queue->wait(stream->queue, serial, &ignored);
+}
+
 void teg_stream_destroy(teg_stream* stream) {
   if (!stream || stream == stream->session->first_stream) return;
   teg_session* session = stream->session;
@@ -77,9 +100,7 @@ void teg_stream_destroy(teg_stream* stream) {
   tegi_lock_acquire(&session->lock);
   tegi_slab_each(&session->blocks, rehome, stream);
   tegi_lock_release(&session->lock);
-  uint64_t submitted = tegi_load_acquire(&stream->timeline.submitted);
-  teg_error ignored;
-  (void)device->tables.queue->wait(stream->queue, submitted, &ignored);
+  drop_and_wait(stream);
   tegi_ring_destroy(stream, &stream->ring);
   tegi_timeline_remove(device, stream);
   device->tables.queue->stream_destroy(device->backend, stream->queue);
@@ -139,9 +160,13 @@ static teg_result stamp(teg_stream* stream, teg_buffer* buffer,
 // (Streams of other queues would have to be waited for on the device as well.)
 teg_result tegi_stream_begin_use(teg_stream* stream, teg_buffer* buffer,
                                  teg_error* err) {
-  TEG_REQUIRE(buffer->session->device == stream->session->device, err,
-              "buffer %" PRIu64 " is on another device than the stream",
-              buffer->number);
+  // A session's memory goes with it, whatever others have recorded: so it is
+  // its own streams' only.
+  TEG_REQUIRE(buffer->session == stream->session, err,
+              "buffer %" PRIu64
+              " belongs to session \"%.60s\", the stream to "
+              "\"%.60s\"",
+              buffer->number, buffer->session->name, stream->session->name);
   use_from_this_thread(stream);
   teg_result result = TEG_OK;
   if (buffer->inherited.serial &&
@@ -272,12 +297,9 @@ teg_result teg_stream_submit(teg_stream* stream, uint64_t* out_serial,
   if (out_serial) *out_serial = 0;
   TEG_REQUIRE(stream, err, "submit: stream is NULL");
   use_from_this_thread(stream);
-  uint64_t serial = recording_of(stream);
-  const teg_queue_ops* queue = stream->session->device->tables.queue;
-  teg_result result = queue->submit(stream->queue, serial, err);
+  uint64_t serial = 0;
+  teg_result result = submit_batch(stream, &serial, err);
   if (result != TEG_OK) return result;
-  tegi_store_release(&stream->timeline.submitted, serial);
-  tegi_stream_poll(stream);
   after_submit(stream->session);
   if (out_serial) *out_serial = serial;
   return TEG_OK;

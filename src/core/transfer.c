@@ -13,7 +13,11 @@
 #include "base/error.h"
 #include "core/objects.h"
 
-enum { SLOT_ALIGNMENT = 16, PIECES_PER_RING = 4 };
+enum {
+  SLOT_ALIGNMENT = 16,
+  PIECES_PER_RING = 4,
+  LEAST_PIECE_BYTES = 16384,
+};
 
 static teg_device* device_of(const teg_stream* stream) {
   return stream->session->device;
@@ -128,7 +132,8 @@ static teg_result ring_take(teg_stream* stream, tegi_ring* ring, uint64_t size,
     }
     uint64_t serial = teg_stream_recording(stream);
     if (take_bytes(ring, size, serial, out_offset)) return TEG_OK;
-    uint64_t wanted = ring->extent ? ring->size * 2 : options->ring_min;
+    uint64_t least = tegi_min_u64(options->ring_min, options->ring_max);
+    uint64_t wanted = ring->extent ? ring->size * 2 : least;
     while (wanted < size) wanted *= 2;
     teg_result result = TEG_EXHAUSTED;
     if (wanted <= options->ring_max) {
@@ -178,7 +183,7 @@ tegi_way tegi_transfer_choose(teg_stream* stream, const teg_buffer* target) {
 static teg_result write_direct(teg_buffer* target, uint64_t offset,
                                const char* data, uint64_t size,
                                teg_error* err) {
-  teg_result result = tegi_buffer_host_access(target, offset, size, err);
+  teg_result result = tegi_buffer_host_access(target, offset, size, true, err);
   if (result != TEG_OK) return result;
   memcpy(pointer_of(target) + offset, data, size);
   return TEG_OK;
@@ -201,6 +206,10 @@ static teg_result write_piece(teg_stream* stream, teg_buffer* target,
                                                       err);
 }
 
+static bool is_out_of_memory(teg_result result) {
+  return result == TEG_OUT_OF_MEMORY || result == TEG_OVER_BUDGET;
+}
+
 static teg_result write_by_ring(teg_stream* stream, teg_buffer* target,
                                 uint64_t offset, const char* data,
                                 uint64_t size, teg_error* err) {
@@ -208,6 +217,11 @@ static teg_result write_by_ring(teg_stream* stream, teg_buffer* target,
   while (size > 0) {
     uint64_t piece = tegi_min_u64(size, most);
     teg_result result = write_piece(stream, target, offset, data, piece, err);
+    if (is_out_of_memory(result) && most > LEAST_PIECE_BYTES) {
+      // Little memory is left: a smaller ring does it, too.
+      most /= 2;
+      continue;
+    }
     if (result != TEG_OK) return result;
     offset += piece;
     data += piece;
@@ -324,6 +338,8 @@ teg_result teg_stream_read(teg_stream* stream, teg_buffer* source,
   if (!pointer) {
     return read_by_ring(stream, source, offset, data, size, err);
   }
+  result = tegi_buffer_host_access(source, offset, size, false, err);
+  if (result != TEG_OK) return result;
   memcpy(data, pointer + offset, size);
   return TEG_OK;
 }

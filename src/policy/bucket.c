@@ -16,7 +16,7 @@ typedef struct bucket_policy {
   tegi_class_table table;
 } bucket_policy;
 
-enum { NOT_KEPT = UINT16_MAX, MOST_CLASSES = 4096 };
+enum { MOST_CLASSES = 4096 };
 
 static const char ort_table[] =
     "64:250 128:200 256:200 512:200 2048:230 4096:200 8192:50 16384:50 "
@@ -74,12 +74,15 @@ static teg_result parse_table(const char* text, tegi_class* items,
   return *out_count ? TEG_OK : bad_table(err, text, "no pair");
 }
 
+teg_result tegi_buckets_check(const char* text, teg_error* err) {
+  uint32_t count = 0;
+  return *text ? parse_table(text, NULL, &count, err) : TEG_OK;
+}
+
 static void destroy(tegi_policy* policy) {
   bucket_policy* self = cast(policy);
   tegi_class_table* table = &self->table;
-  for (uint32_t i = 0; i < table->count; ++i) {
-    (void)tegi_class_retire_all(&self->env, &table->items[i]);
-  }
+  tegi_class_table_retire_all(&self->env, table);
   tegi_host* host = self->env.host;
   tegi_host_free(host, table->items, table->count * sizeof *table->items);
   tegi_host_free(host, self, sizeof *self);
@@ -112,82 +115,36 @@ static teg_result create(const tegi_policy_env* env, tegi_policy** out_policy,
 
 static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
   bucket_policy* self = cast(policy);
-  uint64_t size = tegi_max_u64(request->size, request->max_size);
-  uint32_t index = tegi_class_table_find(&self->table, size);
-  if (index == self->table.count) return NULL;
-  tegi_class* entry = &self->table.items[index];
-  if (!entry->newest) return NULL;
-  if (!tegi_may_reuse(self->env.source, &entry->newest->use, request->stream)) {
-    return NULL;
-  }
-  return tegi_class_pop(entry);
+  return tegi_class_table_take(&self->env, &self->table, request);
 }
 
 static void give(tegi_policy* policy, tegi_block* block) {
   bucket_policy* self = cast(policy);
-  tegi_class* entry =
-      block->bin == NOT_KEPT ? NULL : &self->table.items[block->bin];
-  if (entry && entry->free_count < entry->limit) {
-    tegi_class_push(entry, block);
-  } else {
-    tegi_whole_retire(&self->env, block);
-  }
+  tegi_class_table_give(&self->env, &self->table, block);
 }
 
 static teg_result grow(tegi_policy* policy, const tegi_request* request,
                        tegi_block** out_block, teg_error* err) {
   bucket_policy* self = cast(policy);
-  uint64_t size = tegi_max_u64(request->size, request->max_size);
-  uint32_t index = tegi_class_table_find(&self->table, size);
-  bool is_kept = index < self->table.count;
-  if (is_kept) size = self->table.items[index].size;
-  teg_result result =
-      tegi_whole_create(&self->env, size, request, out_block, err);
-  if (result == TEG_OK) {
-    (*out_block)->bin = is_kept ? (uint16_t)index : (uint16_t)NOT_KEPT;
-  }
-  return result;
+  return tegi_class_table_grow(&self->env, &self->table, request, out_block,
+                               err);
 }
 
 static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
                      tegi_stream_id stream) {
-  (void)is_idle_only;
-  (void)stream;
   bucket_policy* self = cast(policy);
-  uint64_t bytes = 0;
-  tegi_lock_acquire(self->env.lock);
-  for (uint32_t i = 0; i < self->table.count && bytes < wanted; ++i) {
-    bytes += tegi_class_retire_all(&self->env, &self->table.items[i]);
-  }
-  tegi_lock_release(self->env.lock);
-  return bytes;
+  return tegi_class_table_trim(&self->env, &self->table, wanted, is_idle_only,
+                               stream);
 }
 
 static void run_end(tegi_policy* policy, tegi_stream_id stream) {
   (void)stream;
   bucket_policy* self = cast(policy);
-  if (!self->env.source->ops->is_shared(self->env.source)) return;
-  tegi_lock_acquire(self->env.lock);
-  for (uint32_t i = 0; i < self->table.count; ++i) {
-    tegi_class_lend_all(&self->env, &self->table.items[i]);
-  }
-  tegi_lock_release(self->env.lock);
+  tegi_class_table_run_end(&self->env, &self->table);
 }
 
 static teg_result validate(tegi_policy* policy, teg_error* err) {
-  bucket_policy* self = cast(policy);
-  for (uint32_t i = 0; i < self->table.count; ++i) {
-    const tegi_class* entry = &self->table.items[i];
-    teg_result result = tegi_class_validate(entry, "bucket", err);
-    if (result != TEG_OK) return result;
-    if (entry->free_count > entry->limit) {
-      return tegi_error_set(err, TEG_BAD_STATE,
-                            "bucket: class %" PRIu64 " keeps %" PRIu32
-                            " buffers, more than its limit of %" PRIu32,
-                            entry->size, entry->free_count, entry->limit);
-    }
-  }
-  return TEG_OK;
+  return tegi_class_table_validate(&cast(policy)->table, "bucket", err);
 }
 
 const tegi_policy_ops tegi_policy_bucket = {

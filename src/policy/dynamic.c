@@ -392,7 +392,7 @@ static void destroy(tegi_policy* policy) {
 // A block over a buffer that another session has lent, or NULL.
 static tegi_block* adopt(dynamic_policy* self, const dynamic_want* want) {
   const tegi_policy_env* env = &self->env;
-  if (!env->source->ops->is_shared(env->source)) return NULL;
+  if (env->source->ops->lent(env->source) == 0) return NULL;
   tegi_lock_acquire(env->lock);
   uint64_t most = most_bytes(self, want);
   tegi_block* block = tegi_slab_take(env->blocks);

@@ -9,9 +9,8 @@
 typedef struct tegi_exact {
   tegi_policy base;
   tegi_policy_env env;
-  tegi_class* classes;  // in the order in which the sizes were first seen
+  tegi_class_table table;  // in the order in which the sizes were first seen
   size_t class_capacity;
-  uint32_t class_count;
   uint32_t* slots;  // hash of the size to class index + 1; 0 = empty
   uint32_t slot_count;
 } tegi_exact;

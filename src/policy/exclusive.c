@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "policy/whole.h"
 
-enum { CLASS_COUNT = 24, NOT_KEPT = UINT16_MAX, SWEEPS_PER_AGE = 5 };
+enum { CLASS_COUNT = 24, SWEEPS_PER_AGE = 5 };
 
 typedef struct exclusive_policy {
   tegi_policy base;
@@ -59,9 +59,7 @@ static teg_result create(const tegi_policy_env* env, tegi_policy** out_policy,
 
 static void destroy(tegi_policy* policy) {
   exclusive_policy* self = cast(policy);
-  for (uint32_t i = 0; i < self->table.count; ++i) {
-    (void)tegi_class_retire_all(&self->env, &self->table.items[i]);
-  }
+  tegi_class_table_retire_all(&self->env, &self->table);
   tegi_host_free(self->env.host, self, sizeof *self);
 }
 
@@ -69,87 +67,54 @@ static void destroy(tegi_policy* policy) {
 static void sweep(exclusive_policy* self) {
   uint64_t age = self->env.options->exclusive_age_requests;
   self->next_sweep = self->request_count + age / SWEEPS_PER_AGE + 1;
+  if (self->request_count < age) return;
   for (uint32_t i = 0; i < self->table.count; ++i) {
-    tegi_class* entry = &self->table.items[i];
-    while (entry->oldest &&
-           entry->oldest->cold_since + age <= self->request_count) {
-      tegi_whole_retire(&self->env, tegi_class_pop_oldest(entry));
-    }
+    tegi_class_retire_aged(&self->env, &self->table.items[i],
+                           self->request_count - age);
   }
 }
 
 static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
   exclusive_policy* self = cast(policy);
-  if (++self->request_count >= self->next_sweep) sweep(self);
-  uint64_t size = tegi_max_u64(request->size, request->max_size);
-  uint32_t index = tegi_class_table_find(&self->table, size);
-  if (index == self->table.count) return NULL;
-  tegi_class* entry = &self->table.items[index];
-  if (!entry->newest ||
-      !tegi_may_reuse(self->env.source, &entry->newest->use, request->stream)) {
-    return NULL;
-  }
-  return tegi_class_pop(entry);
+  if (self->request_count >= self->next_sweep) sweep(self);
+  tegi_block* block = tegi_class_table_take(&self->env, &self->table, request);
+  if (block) self->request_count++;
+  return block;
 }
 
 static void give(tegi_policy* policy, tegi_block* block) {
   exclusive_policy* self = cast(policy);
-  if (block->bin == NOT_KEPT) {
-    tegi_whole_retire(&self->env, block);
-    return;
-  }
   block->cold_since = self->request_count;
-  tegi_class_push(&self->table.items[block->bin], block);
+  tegi_class_table_give(&self->env, &self->table, block);
 }
 
 static teg_result grow(tegi_policy* policy, const tegi_request* request,
                        tegi_block** out_block, teg_error* err) {
   exclusive_policy* self = cast(policy);
-  uint64_t size = tegi_max_u64(request->size, request->max_size);
-  uint32_t index = tegi_class_table_find(&self->table, size);
-  bool is_kept = index < self->table.count;
-  if (is_kept) size = self->table.items[index].size;
   teg_result result =
-      tegi_whole_create(&self->env, size, request, out_block, err);
-  if (result == TEG_OK) {
-    (*out_block)->bin = is_kept ? (uint16_t)index : (uint16_t)NOT_KEPT;
-  }
+      tegi_class_table_grow(&self->env, &self->table, request, out_block, err);
+  // Counted here and not in take, which is asked more than once for these.
+  tegi_lock_acquire(self->env.lock);
+  if (result == TEG_OK) self->request_count++;
+  tegi_lock_release(self->env.lock);
   return result;
 }
 
 static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
                      tegi_stream_id stream) {
-  (void)is_idle_only;
-  (void)stream;
   exclusive_policy* self = cast(policy);
-  uint64_t bytes = 0;
-  tegi_lock_acquire(self->env.lock);
-  for (uint32_t i = 0; i < self->table.count && bytes < wanted; ++i) {
-    bytes += tegi_class_retire_all(&self->env, &self->table.items[i]);
-  }
-  tegi_lock_release(self->env.lock);
-  return bytes;
+  return tegi_class_table_trim(&self->env, &self->table, wanted, is_idle_only,
+                               stream);
 }
 
 static void run_end(tegi_policy* policy, tegi_stream_id stream) {
   (void)stream;
   exclusive_policy* self = cast(policy);
-  if (!self->env.source->ops->is_shared(self->env.source)) return;
-  tegi_lock_acquire(self->env.lock);
-  for (uint32_t i = 0; i < self->table.count; ++i) {
-    tegi_class_lend_all(&self->env, &self->table.items[i]);
-  }
-  tegi_lock_release(self->env.lock);
+  tegi_class_table_run_end(&self->env, &self->table);
 }
 
 static teg_result validate(tegi_policy* policy, teg_error* err) {
-  exclusive_policy* self = cast(policy);
-  for (uint32_t i = 0; i < self->table.count; ++i) {
-    teg_result result =
-        tegi_class_validate(&self->table.items[i], "exclusive", err);
-    if (result != TEG_OK) return result;
-  }
-  return TEG_OK;
+  return tegi_class_table_validate(&cast(policy)->table, "exclusive", err);
 }
 
 const tegi_policy_ops tegi_policy_exclusive = {

@@ -12,8 +12,8 @@ static teg_result create(const tegi_policy_env* env, tegi_policy** out_policy,
 
 static void submitted(tegi_policy* policy) {
   tegi_exact* self = (tegi_exact*)policy;
-  for (uint32_t i = 0; i < self->class_count; ++i) {
-    tegi_class* entry = &self->classes[i];
+  for (uint32_t i = 0; i < self->table.count; ++i) {
+    tegi_class* entry = &self->table.items[i];
     if (entry->newest) (void)tegi_class_retire_all(&self->env, entry);
   }
 }

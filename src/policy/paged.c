@@ -14,7 +14,7 @@
 #include "policy/policy.h"
 #include "range/arena.h"
 
-enum { PAGE_DIVISOR = 16 };
+enum { PAGE_DIVISOR = 16, MOST_PASSED = 16, MOST_WAITS = 1024 };
 
 // Which table a hole is in: block.bin.
 enum { IN_HOLES = 0, IN_EMPTY_HOLES = 1 };
@@ -34,7 +34,6 @@ typedef struct paged_policy {
   tegi_chunk* coldest;
   tegi_chunk* hottest;
   uint64_t page_bytes;
-  uint64_t page_count;
 } paged_policy;
 
 static paged_policy* cast(tegi_policy* policy) { return (paged_policy*)policy; }
@@ -121,6 +120,7 @@ static void unbin_hole(void* user, tegi_block* hole) {
 static tegi_block* cut_low(paged_policy* self, tegi_block* hole,
                            uint64_t size) {
   tegi_chunk* page = hole->chunk;
+  tegi_prune_hole(self->env.source, hole);
   unbin_hole(self, hole);
   tegi_block* low;
   tegi_block* high;
@@ -175,6 +175,7 @@ static void give(tegi_policy* policy, tegi_block* block) {
   paged_policy* self = cast(policy);
   block = tegi_arena_merge(self->env.host, self->env.blocks, block, unbin_hole,
                            self);
+  tegi_prune_hole(self->env.source, block);
   bin_hole(self, block);
 }
 
@@ -208,44 +209,65 @@ static void drop_page(paged_policy* self, tegi_chunk* page) {
   }
   if (page->next) page->next->prev = page->prev;
   self->page_bytes -= page->bytes;
-  self->page_count--;
   self->env.source->ops->retire(self->env.source, page->extent, &use);
   tegi_slab_give(&self->chunks, page);
 }
 
-// Makes the coldest empty page idle, waiting if |may_wait|. Locked on entry
-// and return, unlocked while it waits. False: it cannot be idle now.
-static bool settle_coldest(paged_policy* self, bool may_wait,
-                           tegi_stream_id stream) {
+// Whether nothing can touch an empty page any more.
+typedef enum settled {
+  SETTLED,   // nothing can
+  WAITED,    // the lock was let go for a wait: look again
+  UNSETTLED  // something can, and it cannot be waited for
+} settled;
+
+// Makes an empty page idle, waiting if |may_wait|. Locked on entry and return.
+static settled settle(paged_policy* self, tegi_chunk* page, bool may_wait,
+                      tegi_stream_id stream) {
   tegi_source* source = self->env.source;
-  tegi_block* hole = tegi_arena_whole(self->coldest);
-  if (!hole) return false;
+  tegi_block* hole = tegi_arena_whole(page);
+  if (!hole) return UNSETTLED;
   tegi_verdict verdict =
       source->ops->check(source, &hole->use, TEGI_WRITE_HOST, stream);
-  if (verdict == TEGI_REUSE_NOW) return true;
-  if (!may_wait || verdict == TEGI_REUSE_NEVER) return false;
+  if (verdict == TEGI_REUSE_NOW) return SETTLED;
+  if (!may_wait || verdict == TEGI_REUSE_NEVER) return UNSETTLED;
   tegi_use_set use;
-  if (!tegi_use_copy(self->env.host, &use, &hole->use)) return false;
+  if (!tegi_use_copy(self->env.host, &use, &hole->use)) return UNSETTLED;
   tegi_lock_release(self->env.lock);
   teg_result result = source->ops->wait(source, &use, stream, NULL);
   tegi_use_clear(self->env.host, &use);
   tegi_lock_acquire(self->env.lock);
-  return result == TEG_OK;
+  return result == TEG_OK ? WAITED : UNSETTLED;
 }
 
 // Gives empty pages back, coldest first, until |wanted| bytes are gone or none
-// is left that may go. Growth mutex held, not locked.
+// is left that may go. A page that another stream has recorded on is passed
+// over, a few times. Growth mutex held, not locked.
 static uint64_t give_back(paged_policy* self, uint64_t wanted, bool may_wait,
                           tegi_stream_id stream) {
   uint64_t bytes = 0;
+  uint32_t passed = 0;
+  uint32_t waits = 0;
   tegi_lock_acquire(self->env.lock);
-  while (bytes < wanted && self->coldest) {
-    tegi_chunk* page = self->coldest;
-    if (!settle_coldest(self, may_wait, stream)) break;
-    // While it waited the page may have been taken.
-    if (self->coldest != page) continue;
-    bytes += page->bytes;
-    drop_page(self, page);
+  tegi_chunk* page = self->coldest;
+  while (bytes < wanted && page && passed < MOST_PASSED) {
+    tegi_chunk* next = page->cold_next;
+    switch (settle(self, page, may_wait && waits < MOST_WAITS, stream)) {
+      case SETTLED:
+        bytes += page->bytes;
+        drop_page(self, page);
+        page = next;
+        break;
+      case WAITED:
+        // While it waited any page may have been taken or have fallen empty.
+        waits++;
+        passed = 0;
+        page = self->coldest;
+        break;
+      case UNSETTLED:
+        passed++;
+        page = next;
+        break;
+    }
   }
   tegi_lock_release(self->env.lock);
   self->env.source->ops->collect(self->env.source);
@@ -297,7 +319,6 @@ static tegi_block* open_page(paged_policy* self, tegi_extent* extent,
   if (page->next) page->next->prev = page;
   self->pages = page;
   self->page_bytes += page->bytes;
-  self->page_count++;
   bin_hole(self, hole);
   return cut_low(self, hole, size);
 }
@@ -324,7 +345,13 @@ static teg_result grow(tegi_policy* policy, const tegi_request* request,
   uint64_t size = tegi_max_u64(request->size, request->max_size);
   uint64_t excess;
   uint64_t bytes = page_size(self, size, &excess);
-  if (excess > 0) (void)give_back(self, excess, true, request->stream);
+  if (excess > 0) {
+    uint64_t given = give_back(self, excess, true, request->stream);
+    if (given < excess) {
+      tegi_source* source = self->env.source;
+      (void)source->ops->trim_idle(source, excess - given);
+    }
+  }
   teg_result result = add_page(self, bytes, size, out_block, err);
   uint64_t own = tegi_align_up(size, OWN_PAGE_GRANULE);
   if (result == TEG_OK || result == TEG_OUT_OF_HOST_MEMORY || bytes <= own) {
@@ -347,9 +374,16 @@ static void run_end(tegi_policy* policy, tegi_stream_id stream) {
     page->unused_runs++;
   }
   uint32_t age = self->env.options->age_runs;
-  while (self->coldest && self->coldest->unused_runs > age) {
-    if (!settle_coldest(self, false, stream)) break;
-    drop_page(self, self->coldest);
+  tegi_chunk* page = self->coldest;
+  uint32_t passed = 0;
+  while (page && page->unused_runs > age && passed < MOST_PASSED) {
+    tegi_chunk* next = page->cold_next;
+    if (settle(self, page, false, stream) == SETTLED) {
+      drop_page(self, page);
+    } else {
+      passed++;
+    }
+    page = next;
   }
   tegi_lock_release(self->env.lock);
 }

@@ -61,24 +61,25 @@ typedef struct tegi_source_ops {
   // What the rule says about a new owner on |stream| that writes by |write|.
   tegi_verdict (*check)(tegi_source* source, const tegi_use_set* use,
                         tegi_write write, tegi_stream_id stream);
+  // Drops the entries of a set that are over; for sets with further entries.
+  void (*prune)(tegi_source* source, tegi_use_set* use);
+  // More bytes than this the device cannot have, whatever is given back.
+  uint64_t (*most_bytes)(tegi_source* source);
   // Gives a device object back to the driver once |use| is over. Takes over
   // the set. Nothing is mapped in it any more.
   void (*retire)(tegi_source* source, tegi_extent* extent, tegi_use_set* use);
   // Bytes the device may still reserve before it holds more than |slack| above
   // the live peak. 0 = none.
   uint64_t (*headroom)(tegi_source* source, const tegi_slack* slack);
-  // Bytes reserved from the driver on the whole device.
-  uint64_t (*reserved)(tegi_source* source);
   // True when other sessions live on the device.
   bool (*is_shared)(tegi_source* source);
-  // Bytes of the whole device that are not STATIC, the most alive at once.
-  uint64_t (*run_peak)(tegi_source* source);
 
   // Hands a free committed buffer to the device, for any session to adopt;
   // takes over the set. And the other way round: the smallest one of at least
   // |min_bytes| and at most |max_bytes| that |stream| may write by DEVICE;
   // NULL = none. The set of what was adopted is moved to |out_use|.
   void (*lend)(tegi_source* source, tegi_extent* extent, tegi_use_set* use);
+  uint64_t (*lent)(tegi_source* source);  // bytes that wait for adoption
   tegi_extent* (*adopt)(tegi_source* source, uint64_t min_bytes,
                         uint64_t max_bytes, tegi_stream_id stream,
                         tegi_use_set* out_use);
@@ -95,6 +96,9 @@ typedef struct tegi_source_ops {
                      tegi_stream_id stream, teg_error* err);
   // Retired objects whose use is over go back to the driver now.
   void (*collect)(tegi_source* source);
+  // Asks the device's idle sessions to give |wanted| bytes of free memory back
+  // to the driver, waiting for them if need be. Returns the bytes.
+  uint64_t (*trim_idle)(tegi_source* source, uint64_t wanted);
   // Idle lent buffers go back to the driver, at least |wanted| bytes of them
   // if there are that many. Returns the bytes.
   uint64_t (*trim_lent)(tegi_source* source, uint64_t wanted);
@@ -111,7 +115,7 @@ typedef struct tegi_source_ops {
                            const tegi_slack* slack, teg_error* err);
   // Asks the session's other policies, and the device's idle sessions, for
   // |count| tiles of their holes; they come into the device's pool. Returns
-  // how many came. |may_wait|: the session's own may be waited for.
+  // how many came. |may_wait|: they may be waited for.
   uint32_t (*tiles_borrow)(tegi_source* source, const tegi_policy* asking,
                            uint32_t count, bool may_wait,
                            tegi_stream_id stream);
@@ -141,6 +145,13 @@ static inline bool tegi_may_reuse(tegi_source* source, const tegi_use_set* use,
   }
   return source->ops->check(source, use, TEGI_WRITE_DEVICE, stream) ==
          TEGI_REUSE_NOW;
+}
+
+// Drops what is over from the set of a hole, before it is copied to the parts
+// of the hole and after neighbours have brought theirs: streams come and go,
+// and a hole may outlive any number of them. Locked.
+static inline void tegi_prune_hole(tegi_source* source, tegi_block* hole) {
+  if (hole->use.more) source->ops->prune(source, &hole->use);
 }
 
 // ---- Options the policies read ---------------------------------------------
@@ -235,6 +246,10 @@ typedef struct tegi_policy_ops {
 struct tegi_policy {
   const tegi_policy_ops* ops;
 };
+
+// TEG_INVALID with the place for a table of buckets that is not one; "" is
+// ONNX Runtime's. src/policy/bucket.c
+teg_result tegi_buckets_check(const char* text, teg_error* err);
 
 // Every policy, "auto" excluded; NULL-terminated.
 extern const tegi_policy_ops* const tegi_policies[];

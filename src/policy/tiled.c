@@ -14,6 +14,7 @@
 // are. Nothing under a used block ever moves.
 #include "policy/tiled.h"
 
+#include <assert.h>
 #include <inttypes.h>
 
 #include "base/error.h"
@@ -185,6 +186,7 @@ void tegi_tiled_rescan(tiled_policy* self, tegi_hole* hole) {
 // memory.
 static tegi_block* cut_backed(tiled_policy* self, tegi_block* hole,
                               uint64_t size) {
+  tegi_prune_hole(self->env.source, hole);
   uint64_t backed = hole->bin_key;
   uint64_t hole_size = hole->size;
   uint32_t whole_count = as_hole(hole)->whole_count;
@@ -260,6 +262,7 @@ static void give(tegi_policy* policy, tegi_block* block) {
   if (has_high) high = *as_hole(block->next);
   tegi_block* hole = tegi_arena_merge(self->env.host, self->env.blocks, block,
                                       unbin_hole, self);
+  tegi_prune_hole(self->env.source, hole);
   if (has_high && hole->offset + hole->size != end) {
     backed += high.block.bin_key;
     whole_count += high.whole_count;
@@ -279,6 +282,7 @@ void tegi_tiled_release_partial(tiled_policy* self, tegi_block* block) {
   block->is_partial = false;
   tegi_block* hole = tegi_arena_merge(self->env.host, self->env.blocks, block,
                                       unbin_hole, self);
+  tegi_prune_hole(self->env.source, hole);
   tegi_tiled_rescan(self, as_hole(hole));
   tegi_tiled_insert(self, as_hole(hole));
 }
@@ -346,6 +350,7 @@ static tegi_block* choose_open(tiled_policy* self, tiled_arena* arena,
 // Cuts the low end off any hole; its tiles are to be filled in. Locked.
 static tegi_block* cut_open(tiled_policy* self, tegi_block* hole,
                             uint64_t size) {
+  tegi_prune_hole(self->env.source, hole);
   tegi_tiled_remove(self, as_hole(hole));
   tegi_block* low;
   tegi_block* high;
@@ -376,8 +381,9 @@ static tegi_chunk* enter_chunk(tiled_policy* self, tegi_extent* extent,
   if (!chunk) return NULL;
   *chunk = (tegi_chunk){
       .extent = extent, .bytes = extent->bytes, .is_small = is_small};
-  uint32_t slots = (uint32_t)(extent->bytes >> self->tile_shift);
-  tegi_tilemap_init(&chunk->tiles, slots, self->tile_shift);
+  uint64_t slots = extent->bytes >> self->tile_shift;
+  assert(slots <= TEGI_MOST_SLOTS);
+  tegi_tilemap_init(&chunk->tiles, (uint32_t)slots);
   tegi_block* hole =
       tegi_arena_begin(self->env.blocks, chunk, self->env.policy_index);
   if (!hole) {
@@ -397,6 +403,25 @@ static teg_result no_records(teg_error* err) {
                         "policy tiled: no host memory for records");
 }
 
+// Addresses for |bytes|. The one place where they come from, so that the
+// slots of every chunk can be counted in 32 bits.
+static teg_result reserve_addresses(tiled_policy* self, uint64_t bytes,
+                                    tegi_extent** out_extent, teg_error* err) {
+  if (bytes >> self->tile_shift >= TEGI_MOST_SLOTS) {
+    return tegi_error_set(err, TEG_LIMIT,
+                          "policy tiled: %" PRIu64
+                          " bytes are more tiles of %" PRIu64
+                          " bytes than can be counted",
+                          bytes, self->tile_bytes);
+  }
+  tegi_source* source = self->env.source;
+  teg_result result =
+      source->ops->range_reserve(source, bytes, out_extent, err);
+  // Addresses take a mapping as well.
+  self->is_mapping_full = result == TEG_LIMIT;
+  return result;
+}
+
 // More addresses for a request of |size|.
 static teg_result add_chunk(tiled_policy* self, uint64_t size, bool is_small,
                             teg_error* err) {
@@ -410,9 +435,9 @@ static teg_result add_chunk(tiled_policy* self, uint64_t size, bool is_small,
     bytes = tegi_min_u64(bytes, tegi_align_down(most, self->tile_bytes));
   }
   bytes = tegi_max_u64(own, bytes);
-  teg_result result = source->ops->range_reserve(source, bytes, &extent, err);
+  teg_result result = reserve_addresses(self, bytes, &extent, err);
   if (result != TEG_OK && bytes > own) {
-    result = source->ops->range_reserve(source, own, &extent, err);
+    result = reserve_addresses(self, own, &extent, err);
   }
   if (result != TEG_OK) return result;
   tegi_lock_acquire(self->env.lock);
@@ -486,7 +511,7 @@ static teg_result grow_growing(tiled_policy* self, const tegi_request* request,
   tegi_source* source = self->env.source;
   uint64_t bytes = tegi_align_up(request->max_size, self->tile_bytes);
   tegi_extent* extent;
-  teg_result result = source->ops->range_reserve(source, bytes, &extent, err);
+  teg_result result = reserve_addresses(self, bytes, &extent, err);
   if (result != TEG_OK) return result;
   tegi_lock_acquire(self->env.lock);
   tegi_chunk* chunk = enter_chunk(self, extent, false);
@@ -523,7 +548,9 @@ static teg_result grow_mapped(tegi_policy* policy, const tegi_request* request,
     block = take(policy, request);
     bool is_ready = block != NULL;
     if (!block) {
-      tegi_block* hole = choose_open(self, arena, request);
+      // The chunk that was just added is the first one, and all of it is free.
+      tegi_block* hole = attempt > 0 ? self->first_chunk->first
+                                     : choose_open(self, arena, request);
       if (hole) block = cut_open(self, hole, request->size);
     }
     tegi_lock_release(self->env.lock);
@@ -555,9 +582,11 @@ static teg_result grow_placed(tiled_policy* self, const tegi_request* request,
 
 static teg_result grow(tegi_policy* policy, const tegi_request* request,
                        tegi_block** out_block, teg_error* err) {
+  tiled_policy* self = cast(policy);
+  self->is_mapping_full = false;
   teg_result result = grow_mapped(policy, request, out_block, err);
-  if (result != TEG_LIMIT) return result;
-  return grow_placed(cast(policy), request, out_block, err);
+  if (result != TEG_LIMIT || !self->is_mapping_full) return result;
+  return grow_placed(self, request, out_block, err);
 }
 
 static teg_result resize(tegi_policy* policy, tegi_block* block, uint64_t size,

@@ -38,6 +38,7 @@ typedef struct tiled_policy {
   // Serves what cannot be mapped any more, at the mapping limit: paged. NULL
   // until the limit was met once.
   tegi_policy* placed;
+  bool is_mapping_full;  // as the driver said last. Growth mutex
 } tiled_policy;
 
 // ---- tiled.c: all locked
@@ -49,7 +50,8 @@ void tegi_tiled_remove(tiled_policy* self, tegi_hole* hole);
 void tegi_tiled_release_partial(tiled_policy* self, tegi_block* block);
 // Retires chunks that hold nothing and are mapped nowhere.
 void tegi_tiled_drop_chunks(tiled_policy* self, uint32_t min_unused_runs);
-// Slots overlapped by [offset, offset + size).
+// Slots overlapped by [offset, offset + size). Both fit: no chunk has more
+// than TEGI_MOST_SLOTS.
 static inline uint32_t tegi_tiled_first_slot(const tiled_policy* self,
                                              uint64_t offset) {
   return (uint32_t)(offset >> self->tile_shift);

@@ -10,6 +10,8 @@
 // taken away only when the hole's set was idle (or, where the queue orders
 // remapping, in its place in the queue). So the rule is asked for the hole
 // that a tile leaves, and the address it goes to passes.
+#include <inttypes.h>
+
 #include "base/error.h"
 #include "policy/tiled.h"
 
@@ -179,21 +181,58 @@ static void take_free(gathering* g) {
                                       g->tiles + g->count);
 }
 
+// Tiles in the largest heap the device makes: what is larger is gathered from
+// several.
+static uint32_t most_tiles(const tiled_policy* self) {
+  uint64_t tiles = self->env.caps->max_allocation_bytes >> self->tile_shift;
+  return (uint32_t)tegi_max_u64(tegi_min_u64(tiles, UINT32_MAX), 1);
+}
+
 // Grows as far as the slack allows. That it cannot is no failure yet.
 static void grow_within_slack(gathering* g) {
   tegi_source* source = g->self->env.source;
   tegi_slack slack = tegi_tiled_slack(g->self);
   slack.pending_bytes = g->pending_bytes;
-  uint64_t room = source->ops->headroom(source, &slack) >> g->self->tile_shift;
-  if (room == 0) return;
-  uint32_t need = g->wanted - g->count;
-  teg_result result;
-  if (need <= room) {
-    result = source->ops->tiles_grow(source, need, &slack, NULL);
-  } else {
-    result = source->ops->tiles_grow(source, (uint32_t)room, NULL, NULL);
+  uint32_t piece = most_tiles(g->self);
+  bool is_more = true;
+  while (is_more && g->count < g->wanted) {
+    uint64_t room =
+        source->ops->headroom(source, &slack) >> g->self->tile_shift;
+    if (room == 0) return;
+    uint32_t need = g->wanted - g->count;
+    is_more = need > piece;
+    if (is_more) need = piece;
+    bool is_within = need <= room;
+    if (!is_within) need = (uint32_t)room;
+    if (source->ops->tiles_grow(source, need, is_within ? &slack : NULL,
+                                NULL) != TEG_OK) {
+      return;
+    }
+    take_free(g);
+    is_more = is_more && is_within;
   }
-  if (result == TEG_OK) take_free(g);
+}
+
+// Grows whatever it takes. The tiles of a new heap are anyone's until they are
+// taken, so another session may be faster, a few times.
+static teg_result grow_beyond(gathering* g, teg_error* err) {
+  enum { MOST_LOSSES = 4 };
+  tegi_source* source = g->self->env.source;
+  uint32_t piece = most_tiles(g->self);
+  int losses = 0;
+  while (g->count < g->wanted && losses < MOST_LOSSES) {
+    uint32_t before = g->count;
+    uint32_t need = g->wanted - before;
+    if (need > piece) need = piece;
+    teg_result result = source->ops->tiles_grow(source, need, NULL, err);
+    if (result != TEG_OK) return result;
+    take_free(g);
+    if (g->count - before < need) losses++;
+  }
+  if (g->count == g->wanted) return TEG_OK;
+  return tegi_error_set(err, TEG_OUT_OF_MEMORY,
+                        "policy tiled: the tiles of new heaps were taken by "
+                        "another session");
 }
 
 static void borrow(gathering* g, bool may_wait) {
@@ -205,7 +244,6 @@ static void borrow(gathering* g, bool may_wait) {
 }
 
 static teg_result gather(gathering* g, teg_error* err) {
-  tegi_source* source = g->self->env.source;
   bool may_wait = g->self->env.options->is_waiting_on_busy;
   take_free(g);
   // Weights take what loading has let go of before they grow.
@@ -214,14 +252,9 @@ static teg_result gather(gathering* g, teg_error* err) {
   if (g->count < g->wanted) (void)steal(g, false, NULL);
   if (g->count < g->wanted) borrow(g, false);
   if (g->count < g->wanted && may_wait) (void)steal(g, true, NULL);
+  if (g->count < g->wanted && may_wait) borrow(g, true);
   if (g->count == g->wanted) return TEG_OK;
-  teg_result result =
-      source->ops->tiles_grow(source, g->wanted - g->count, NULL, err);
-  if (result == TEG_OK) take_free(g);
-  if (result != TEG_OK || g->count == g->wanted) return result;
-  return tegi_error_set(err, TEG_OUT_OF_MEMORY,
-                        "policy tiled: the tiles of a new heap were taken by "
-                        "another session");
+  return grow_beyond(g, err);
 }
 
 static bool begin_gathering(gathering* g, tiled_policy* self, uint32_t wanted,
@@ -255,6 +288,7 @@ static teg_result map_gathered(gathering* g, tegi_chunk* chunk, uint32_t first,
   }
   teg_result result =
       source->ops->map(source, chunk->extent, g->slots, g->tiles, count, err);
+  g->self->is_mapping_full = result == TEG_LIMIT;
   if (result != TEG_OK) return result;
   tegi_lock_acquire(g->self->env.lock);
   for (uint32_t i = 0; i < count; ++i) {
@@ -264,22 +298,57 @@ static teg_result map_gathered(gathering* g, tegi_chunk* chunk, uint32_t first,
   return TEG_OK;
 }
 
+// What no budget and no device can hold is refused before anything is made
+// for it.
+static teg_result check_possible(const tiled_policy* self, uint32_t wanted,
+                                 teg_error* err) {
+  tegi_source* source = self->env.source;
+  uint64_t bytes = (uint64_t)wanted << self->tile_shift;
+  uint64_t most = source->ops->most_bytes(source);
+  if (bytes <= most) return TEG_OK;
+  teg_result result =
+      most == self->env.caps->total_bytes ? TEG_OUT_OF_MEMORY : TEG_OVER_BUDGET;
+  return tegi_error_set(err, result,
+                        "policy tiled: %" PRIu64
+                        " bytes of tiles are more than the %" PRIu64
+                        " the device may ever hold",
+                        bytes, most);
+}
+
+// Records for slots below |end|. Only who holds the growth mutex changes the
+// map, so that it can be copied without the short lock.
+static teg_result reserve_records(tiled_policy* self, tegi_tilemap* map,
+                                  uint32_t end, teg_error* err) {
+  if (end <= map->capacity) return TEG_OK;
+  tegi_tilemap larger;
+  if (!tegi_tilemap_copy_larger(self->env.host, map, end, &larger)) {
+    return no_memory(err);
+  }
+  tegi_lock_acquire(self->env.lock);
+  tegi_tilemap old = *map;
+  *map = larger;
+  tegi_lock_release(self->env.lock);
+  tegi_tilemap_destroy(self->env.host, &old);
+  return TEG_OK;
+}
+
 teg_result tegi_tiled_fill(tiled_policy* self, tegi_chunk* chunk,
                            uint32_t first, uint32_t end, uint64_t pending_bytes,
                            tegi_stream_id stream, teg_error* err) {
-  tegi_lock_acquire(self->env.lock);
-  bool has_map = tegi_tilemap_reserve(self->env.host, &chunk->tiles, end);
   uint32_t wanted = end - first - tegi_tilemap_count(&chunk->tiles, first, end);
-  tegi_lock_release(self->env.lock);
-  if (!has_map) return no_memory(err);
   if (wanted == 0) return TEG_OK;
+  teg_result result = check_possible(self, wanted, err);
+  if (result == TEG_OK) {
+    result = reserve_records(self, &chunk->tiles, end, err);
+  }
+  if (result != TEG_OK) return result;
   gathering g;
   if (!begin_gathering(&g, self, wanted, stream)) {
     end_gathering(&g);
     return no_memory(err);
   }
   g.pending_bytes = pending_bytes;
-  teg_result result = gather(&g, err);
+  result = gather(&g, err);
   if (result == TEG_OK) result = map_gathered(&g, chunk, first, end, err);
   if (result != TEG_OK) {
     self->env.source->ops->tiles_give(self->env.source, g.tiles, g.count);

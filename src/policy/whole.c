@@ -23,7 +23,7 @@ teg_result tegi_whole_create(const tegi_policy_env* env, uint64_t bytes,
   }
   *block =
       (tegi_block){.policy_index = env->policy_index, .state = TEGI_BLOCK_FREE};
-  if (ops->is_shared(env->source)) {
+  if (ops->lent(env->source) > 0) {
     block->extent =
         ops->adopt(env->source, bytes, bytes, request->stream, &block->use);
   }
@@ -55,38 +55,71 @@ void tegi_whole_lend(const tegi_policy_env* env, tegi_block* block) {
   tegi_slab_give(env->blocks, block);
 }
 
-tegi_block* tegi_class_pop_oldest(tegi_class* entry) {
-  tegi_block* block = entry->oldest;
-  if (!block) return NULL;
-  entry->oldest = block->bin_prev;
-  if (entry->oldest) {
-    entry->oldest->bin_next = NULL;
+static void unlink_block(tegi_class* entry, tegi_block* block) {
+  if (block->bin_prev) {
+    block->bin_prev->bin_next = block->bin_next;
   } else {
-    entry->newest = NULL;
+    entry->newest = block->bin_next;
+  }
+  if (block->bin_next) {
+    block->bin_next->bin_prev = block->bin_prev;
+  } else {
+    entry->oldest = block->bin_prev;
   }
   entry->free_count--;
-  return block;
 }
 
-uint64_t tegi_class_retire_all(const tegi_policy_env* env, tegi_class* entry) {
+// Streams that alternate each find their own behind the other's.
+enum { CLASS_LOOKS = 8 };
+
+tegi_block* tegi_class_take_slow(tegi_class* entry, tegi_source* source,
+                                 tegi_stream_id stream) {
+  tegi_block* block = entry->newest;
+  for (uint32_t looks = CLASS_LOOKS; block && looks > 0; --looks) {
+    if (tegi_may_reuse(source, &block->use, stream)) {
+      unlink_block(entry, block);
+      block->state = TEGI_BLOCK_USED;
+      return block;
+    }
+    block = block->bin_next;
+  }
+  return NULL;
+}
+
+// Retires the free buffers of a class; only the idle ones if |is_idle_only|.
+static uint64_t retire_class(const tegi_policy_env* env, tegi_class* entry,
+                             bool is_idle_only, tegi_stream_id stream) {
+  tegi_source* source = env->source;
   uint64_t bytes = 0;
-  tegi_block* block;
-  while ((block = tegi_class_pop_oldest(entry)) != NULL) {
-    bytes += block->size;
-    tegi_whole_retire(env, block);
+  for (tegi_block* block = entry->oldest; block;) {
+    tegi_block* next = block->bin_prev;
+    if (!is_idle_only ||
+        source->ops->check(source, &block->use, TEGI_WRITE_HOST, stream) ==
+            TEGI_REUSE_NOW) {
+      unlink_block(entry, block);
+      bytes += block->size;
+      tegi_whole_retire(env, block);
+    }
+    block = next;
   }
   return bytes;
 }
 
-void tegi_class_lend_all(const tegi_policy_env* env, tegi_class* entry) {
+uint64_t tegi_class_retire_all(const tegi_policy_env* env, tegi_class* entry) {
+  return retire_class(env, entry, false, 0);
+}
+
+void tegi_class_retire_aged(const tegi_policy_env* env, tegi_class* entry,
+                            uint64_t oldest) {
   tegi_block* block;
-  while ((block = tegi_class_pop_oldest(entry)) != NULL) {
-    tegi_whole_lend(env, block);
+  while ((block = entry->oldest) != NULL && block->cold_since <= oldest) {
+    unlink_block(entry, block);
+    tegi_whole_retire(env, block);
   }
 }
 
-teg_result tegi_class_validate(const tegi_class* entry, const char* policy,
-                               teg_error* err) {
+static teg_result validate_class(const tegi_class* entry, const char* policy,
+                                 teg_error* err) {
   uint32_t count = 0;
   const tegi_block* before = NULL;
   for (const tegi_block* block = entry->newest; block;
@@ -101,11 +134,85 @@ teg_result tegi_class_validate(const tegi_class* entry, const char* policy,
     before = block;
     count++;
   }
-  if (count == entry->free_count && entry->oldest == before) return TEG_OK;
-  return tegi_error_set(err, TEG_BAD_STATE,
-                        "%s: class %" PRIu64 " counts %" PRIu32
-                        " free buffers and has %" PRIu32,
-                        policy, entry->size, entry->free_count, count);
+  if (count == entry->free_count && entry->oldest == before &&
+      count <= entry->limit) {
+    return TEG_OK;
+  }
+  return tegi_error_set(
+      err, TEG_BAD_STATE,
+      "%s: class %" PRIu64 " counts %" PRIu32 " free buffers and has %" PRIu32
+      ", its limit is %" PRIu32,
+      policy, entry->size, entry->free_count, count, entry->limit);
+}
+
+// ---- All classes of a policy
+
+void tegi_class_table_give(const tegi_policy_env* env, tegi_class_table* table,
+                           tegi_block* block) {
+  tegi_class* entry =
+      block->bin == TEGI_NOT_KEPT ? NULL : &table->items[block->bin];
+  if (entry && entry->free_count < entry->limit) {
+    tegi_class_push(entry, block);
+  } else {
+    tegi_whole_retire(env, block);
+  }
+}
+
+uint64_t tegi_class_table_trim(const tegi_policy_env* env,
+                               tegi_class_table* table, uint64_t wanted,
+                               bool is_idle_only, tegi_stream_id stream) {
+  uint64_t bytes = 0;
+  tegi_lock_acquire(env->lock);
+  for (uint32_t i = 0; i < table->count && bytes < wanted; ++i) {
+    bytes += retire_class(env, &table->items[i], is_idle_only, stream);
+  }
+  tegi_lock_release(env->lock);
+  return bytes;
+}
+
+void tegi_class_table_run_end(const tegi_policy_env* env,
+                              tegi_class_table* table) {
+  if (!env->source->ops->is_shared(env->source)) return;
+  tegi_lock_acquire(env->lock);
+  for (uint32_t i = 0; i < table->count; ++i) {
+    tegi_block* block;
+    while ((block = table->items[i].oldest) != NULL) {
+      unlink_block(&table->items[i], block);
+      tegi_whole_lend(env, block);
+    }
+  }
+  tegi_lock_release(env->lock);
+}
+
+void tegi_class_table_retire_all(const tegi_policy_env* env,
+                                 tegi_class_table* table) {
+  for (uint32_t i = 0; i < table->count; ++i) {
+    (void)tegi_class_retire_all(env, &table->items[i]);
+  }
+}
+
+teg_result tegi_class_table_validate(const tegi_class_table* table,
+                                     const char* policy, teg_error* err) {
+  for (uint32_t i = 0; i < table->count; ++i) {
+    teg_result result = validate_class(&table->items[i], policy, err);
+    if (result != TEG_OK) return result;
+  }
+  return TEG_OK;
+}
+
+teg_result tegi_class_table_grow(const tegi_policy_env* env,
+                                 const tegi_class_table* table,
+                                 const tegi_request* request,
+                                 tegi_block** out_block, teg_error* err) {
+  uint64_t size = tegi_max_u64(request->size, request->max_size);
+  uint32_t index = tegi_class_table_find(table, size);
+  bool is_kept = index < table->count;
+  if (is_kept) size = table->items[index].size;
+  teg_result result = tegi_whole_create(env, size, request, out_block, err);
+  if (result == TEG_OK) {
+    (*out_block)->bin = is_kept ? (uint16_t)index : (uint16_t)TEGI_NOT_KEPT;
+  }
+  return result;
 }
 
 void tegi_class_table_index(tegi_class_table* table) {

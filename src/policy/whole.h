@@ -57,22 +57,56 @@ static inline void tegi_class_push(tegi_class* entry, tegi_block* block) {
   entry->free_count++;
 }
 
-tegi_block* tegi_class_pop_oldest(tegi_class* entry);
+// The latest free buffer that |stream| may write, among a few; NULL = none.
+tegi_block* tegi_class_take_slow(tegi_class* entry, tegi_source* source,
+                                 tegi_stream_id stream);
 
-// Retires (or lends) all free buffers of a class. Locked.
+static inline tegi_block* tegi_class_take(tegi_class* entry,
+                                          tegi_source* source,
+                                          tegi_stream_id stream) {
+  if (!entry->newest) return NULL;
+  if (tegi_may_reuse(source, &entry->newest->use, stream)) {
+    return tegi_class_pop(entry);
+  }
+  return tegi_class_take_slow(entry, source, stream);
+}
+
+// Retires all free buffers of a class. Locked.
 uint64_t tegi_class_retire_all(const tegi_policy_env* env, tegi_class* entry);
-void tegi_class_lend_all(const tegi_policy_env* env, tegi_class* entry);
+// Retires those that have been free since |oldest| or longer. Locked.
+void tegi_class_retire_aged(const tegi_policy_env* env, tegi_class* entry,
+                            uint64_t oldest);
 
-// Checks one class: every block free, of the class's size, and counted.
-teg_result tegi_class_validate(const tegi_class* entry, const char* policy,
-                               teg_error* err);
+enum { TEGI_NOT_KEPT = UINT16_MAX };  // block.bin of a buffer of no class
 
-// Classes in ascending order of size.
+// The classes of a policy; block.bin is the place of a buffer's class here.
 typedef struct tegi_class_table {
   tegi_class* items;
   uint32_t count;
-  uint16_t first_by_bit[65];  // first class >= 1 << i
+  uint16_t first_by_bit[65];  // first class >= 1 << i, if they ascend
 } tegi_class_table;
+
+// Keeps a block that was released, or retires what is of no class or more than
+// its class keeps. Locked.
+void tegi_class_table_give(const tegi_policy_env* env, tegi_class_table* table,
+                           tegi_block* block);
+// Retires classes, smallest first, until |wanted| bytes are gone;
+// |is_idle_only|: only buffers that nothing can touch any more. Not locked.
+uint64_t tegi_class_table_trim(const tegi_policy_env* env,
+                               tegi_class_table* table, uint64_t wanted,
+                               bool is_idle_only, tegi_stream_id stream);
+// Where other sessions live, all free buffers go to the device. Not locked.
+void tegi_class_table_run_end(const tegi_policy_env* env,
+                              tegi_class_table* table);
+// The policy ends: all free buffers are retired.
+void tegi_class_table_retire_all(const tegi_policy_env* env,
+                                 tegi_class_table* table);
+// Checks that every block is free, of its class's size, and counted, and that
+// no class keeps more than its limit.
+teg_result tegi_class_table_validate(const tegi_class_table* table,
+                                     const char* policy, teg_error* err);
+
+// ---- Tables whose classes ascend by size
 
 // Call after |items| and |count| are set.
 void tegi_class_table_index(tegi_class_table* table);
@@ -84,5 +118,22 @@ static inline uint32_t tegi_class_table_find(const tegi_class_table* table,
   while (index < table->count && table->items[index].size < size) index++;
   return index;
 }
+
+// A free buffer of the class for the request. Locked.
+static inline tegi_block* tegi_class_table_take(const tegi_policy_env* env,
+                                                tegi_class_table* table,
+                                                const tegi_request* request) {
+  uint64_t size = tegi_max_u64(request->size, request->max_size);
+  uint32_t index = tegi_class_table_find(table, size);
+  if (index == table->count) return NULL;
+  return tegi_class_take(&table->items[index], env->source, request->stream);
+}
+
+// A new buffer of the class for the request; above the largest class an exact
+// one that is not kept. Growth mutex held, not locked.
+teg_result tegi_class_table_grow(const tegi_policy_env* env,
+                                 const tegi_class_table* table,
+                                 const tegi_request* request,
+                                 tegi_block** out_block, teg_error* err);
 
 #endif  // TEGULA_POLICY_WHOLE_H

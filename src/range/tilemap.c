@@ -8,31 +8,32 @@
 
 #include "base/checked.h"
 
-void tegi_tilemap_init(tegi_tilemap* map, uint32_t slot_count,
-                       uint32_t tile_shift) {
-  *map = (tegi_tilemap){.slot_count = slot_count, .tile_shift = tile_shift};
+void tegi_tilemap_init(tegi_tilemap* map, uint32_t slot_count) {
+  *map = (tegi_tilemap){.slot_count = slot_count};
 }
 
-bool tegi_tilemap_reserve(tegi_host* host, tegi_tilemap* map, uint32_t end) {
-  if (end <= map->capacity) return true;
-  uint64_t grown = tegi_max_u64(end, (uint64_t)map->capacity * 2);
-  grown = tegi_align_up(tegi_max_u64(grown, 64), 64);
-  uint32_t capacity = (uint32_t)grown;
-  uint64_t* mapped = tegi_host_calloc(host, capacity / 64, sizeof *mapped);
-  tegi_tile* tiles = tegi_host_calloc(host, capacity, sizeof *tiles);
-  if (!mapped || !tiles) {
-    tegi_host_free(host, mapped, capacity / 64 * sizeof *mapped);
-    tegi_host_free(host, tiles, capacity * sizeof *tiles);
+bool tegi_tilemap_copy_larger(tegi_host* host, const tegi_tilemap* map,
+                              uint32_t end, tegi_tilemap* larger) {
+  enum { LEAST = 64 };
+  // Doubling stops at what there are slots for, which fits after rounding up:
+  // TEGI_MOST_SLOTS.
+  uint64_t most = tegi_max_u64(map->slot_count, end);
+  uint64_t wanted = tegi_min_u64((uint64_t)map->capacity * 2, most);
+  wanted = tegi_max_u64(tegi_max_u64(wanted, end), LEAST);
+  uint32_t capacity = (uint32_t)tegi_align_up(wanted, 64);
+  *larger = *map;
+  larger->capacity = capacity;
+  larger->mapped = tegi_host_calloc(host, capacity / 64, sizeof *map->mapped);
+  larger->tiles = tegi_host_calloc(host, capacity, sizeof *map->tiles);
+  if (!larger->mapped || !larger->tiles) {
+    tegi_tilemap_destroy(host, larger);
     return false;
   }
   if (map->capacity) {
-    memcpy(mapped, map->mapped, map->capacity / 64 * sizeof *mapped);
-    memcpy(tiles, map->tiles, map->capacity * sizeof *tiles);
+    memcpy(larger->mapped, map->mapped,
+           map->capacity / 64 * sizeof *map->mapped);
+    memcpy(larger->tiles, map->tiles, map->capacity * sizeof *map->tiles);
   }
-  tegi_tilemap_destroy(host, map);
-  map->capacity = capacity;
-  map->mapped = mapped;
-  map->tiles = tiles;
   return true;
 }
 

@@ -20,17 +20,21 @@ typedef struct tegi_tilemap {
   uint32_t slot_count;
   uint32_t capacity;  // slots there are records for: those beyond are unmapped
   uint32_t mapped_count;
-  uint32_t tile_shift;  // tile_bytes is 1 << tile_shift
-  uint64_t* mapped;     // a bit a slot
-  tegi_tile* tiles;     // of mapped slots
+  uint64_t* mapped;  // a bit a slot
+  tegi_tile* tiles;  // of mapped slots
 } tegi_tilemap;
 
+// Most slots of a map: counts of them, rounded up to words, fit 32 bits.
+#define TEGI_MOST_SLOTS (UINT32_MAX - 64)
+
 // All slots start unmapped, without a record.
-void tegi_tilemap_init(tegi_tilemap* map, uint32_t slot_count,
-                       uint32_t tile_shift);
-// Makes records for slots below |end|, so that a chunk of much address space
-// costs only what is mapped of it. False when the host has no memory.
-bool tegi_tilemap_reserve(tegi_host* host, tegi_tilemap* map, uint32_t end);
+void tegi_tilemap_init(tegi_tilemap* map, uint32_t slot_count);
+// Makes in |larger| a copy of |map| with records for slots below |end|, so
+// that a chunk of much address space costs only what is mapped of it. The
+// caller puts it in the place of |map|, and destroys the one left over. False
+// when the host has no memory.
+bool tegi_tilemap_copy_larger(tegi_host* host, const tegi_tilemap* map,
+                              uint32_t end, tegi_tilemap* larger);
 void tegi_tilemap_destroy(tegi_host* host, tegi_tilemap* map);
 
 static inline bool tegi_tilemap_is_mapped(const tegi_tilemap* map,

@@ -115,12 +115,17 @@ bool tegi_use_merge_slow(tegi_host* host, tegi_use_set* into,
 bool tegi_use_copy(tegi_host* host, tegi_use_set* into,
                    const tegi_use_set* from) {
   *into = (tegi_use_set){from->serial, from->stream, from->host_holds, NULL};
-  tegi_use use;
-  for (size_t i = 1; tegi_use_at(from, i, &use); ++i) {
-    if (!tegi_use_stamp_slow(host, into, use.stream, use.serial)) {
+  tegi_use_list** tail = &into->more;
+  for (const tegi_use_list* node = from->more; node; node = node->next) {
+    tegi_use_list* copy = tegi_host_alloc(host, sizeof *copy);
+    if (!copy) {
       tegi_use_clear(host, into);
       return false;
     }
+    *copy = *node;
+    copy->next = NULL;
+    *tail = copy;
+    tail = &copy->next;
   }
   return true;
 }

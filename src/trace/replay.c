@@ -24,6 +24,7 @@ enum {
   MAX_SESSIONS = 1024,
   MAX_REPEATS = 1 << 20,
   MAX_OPTION_TEXT = 1 << 16,
+  MIN_TIMED_LOOK_STEP = 64,
 };
 
 // One session and what it has in hand.
@@ -53,7 +54,9 @@ typedef struct replay_engine {
   tegi_replay_verify verify;
   bool is_verifying;
   bool is_loaded;       // every session has played its turn 0
-  uint32_t block_left;  // operations until the block is full
+  uint32_t block_left;  // operations of the block from the next look on
+  uint32_t look_step;   // operations from one look to the next; divides a block
+  uint32_t look_left;   // of them until the next
   bool is_last_pass;
   uint64_t clock_ns;
   const tegi_replay_event* turn;  // first event of the open turn
@@ -125,18 +128,35 @@ static bool tell_progress(replay_engine* engine, uint64_t played_events) {
       engine, tegi_error_set(engine->err, TEG_END, "the replay was ended"));
 }
 
-static bool end_block(replay_engine* engine, replay_player* player,
-                      const tegi_replay_event* event) {
+// The timer is paused.
+static void begin_block(replay_engine* engine) {
+  engine->look_left = engine->look_step;
+  engine->block_left = TEGI_REPLAY_BLOCK_OPERATIONS - engine->look_step;
+}
+
+static bool end_block(replay_engine* engine, const tegi_replay_event* event,
+                      const teg_stats* stats) {
+  begin_block(engine);
+  if (!tegi_replay_timer_end_block(&engine->timer, TEGI_REPLAY_BLOCK_OPERATIONS,
+                                   stats)) {
+    return fail_no_memory(engine);
+  }
+  return tell_progress(
+      engine, engine->played_events + (uint64_t)(event - engine->turn));
+}
+
+// Takes a sample, and ends the block if it is full.
+static bool look(replay_engine* engine, replay_player* player,
+                 const tegi_replay_event* event) {
   tegi_replay_timer_pause(&engine->timer);
   teg_stats stats;
   bool is_ok = sample(engine, player, event->time_ns, &stats);
-  if (is_ok && !tegi_replay_timer_end_block(
-                   &engine->timer, TEGI_REPLAY_BLOCK_OPERATIONS, &stats)) {
-    is_ok = fail_no_memory(engine);
+  if (is_ok && engine->block_left == 0) {
+    is_ok = end_block(engine, event, &stats);
+  } else {
+    engine->look_left = engine->look_step;
+    engine->block_left -= engine->look_step;
   }
-  is_ok = is_ok && tell_progress(engine, engine->played_events +
-                                             (uint64_t)(event - engine->turn));
-  engine->block_left = TEGI_REPLAY_BLOCK_OPERATIONS;
   tegi_replay_timer_resume(&engine->timer);
   return is_ok;
 }
@@ -221,14 +241,15 @@ static inline bool create(replay_engine* engine, replay_player* player,
   return !engine->is_verifying || stamp(engine, player, event);
 }
 
-// Ends what the request just played has filled: a batch, a block.
+// Ends the batch if the request just played has filled it; looks at the device
+// when it is time to.
 static inline bool count_request(replay_engine* engine, replay_player* player,
                                  const tegi_replay_event* event) {
   if (--player->batch_left == 0 &&
       !submit(engine, player, engine->params.latency_batches)) {
     return false;
   }
-  return --engine->block_left != 0 || end_block(engine, player, event);
+  return --engine->look_left != 0 || look(engine, player, event);
 }
 
 static inline bool play_request(replay_engine* engine, replay_player* player,
@@ -252,7 +273,7 @@ static bool play_load_end(replay_engine* engine, replay_player* player,
   teg_stats stats;
   bool is_ok = sample(engine, player, time_ns, &stats);
   tegi_replay_timer_restart(&engine->timer, &stats);
-  engine->block_left = TEGI_REPLAY_BLOCK_OPERATIONS;
+  begin_block(engine);
   tegi_replay_timer_resume(&engine->timer);
   return is_ok;
 }
@@ -494,7 +515,8 @@ static void finish(replay_engine* engine) {
   replay_player* last = &engine->players[engine->params.session_count - 1];
   teg_stats stats;
   if (!sample(engine, last, last->last_time_ns, &stats)) return;
-  uint32_t rest = TEGI_REPLAY_BLOCK_OPERATIONS - engine->block_left;
+  uint32_t rest =
+      TEGI_REPLAY_BLOCK_OPERATIONS - engine->block_left - engine->look_left;
   if (engine->timer.block_count == 0 && rest > 0 &&
       !tegi_replay_timer_end_block(&engine->timer, rest, &stats)) {
     fail_no_memory(engine);
@@ -652,24 +674,39 @@ static void set_defaults(teg_replay_params* params) {
   if (params->repeat_count == 0) params->repeat_count = 1;
 }
 
+static uint64_t count_events(const teg_replay* replay,
+                             const teg_replay_params* params) {
+  uint64_t load_events = replay->turn_ends[0];
+  return params->session_count *
+         (load_events +
+          (replay->event_count - load_events) * params->repeat_count);
+}
+
+// As often as gives the timeline its samples, but not more than once an
+// operation, and at least once a block.
+static uint32_t choose_look_step(uint64_t event_count) {
+  uint32_t step = 1;
+  while (step < TEGI_REPLAY_BLOCK_OPERATIONS &&
+         step < event_count / TEG_REPLAY_MAX_SAMPLES) {
+    step *= 2;
+  }
+  return step;
+}
+
 static void init_engine(replay_engine* engine, const teg_replay* replay,
                         teg_replay_result* result, teg_error* err) {
   tegi_host_init(&engine->host, &replay->host.allocator, NULL);
-  set_defaults(&engine->params);
   const teg_replay_params* params = &engine->params;
   engine->replay = replay;
   engine->result = result;
   engine->err = err;
   engine->is_verifying = (params->flags & TEG_REPLAY_VERIFY) != 0;
-  engine->block_left = TEGI_REPLAY_BLOCK_OPERATIONS;
-  uint64_t load_events = replay->turn_ends[0];
   uint64_t load_runs = replay->load_run_count;
-  engine->total_events = params->session_count *
-                         (load_events + (replay->event_count - load_events) *
-                                            params->repeat_count);
+  engine->total_events = count_events(replay, params);
   engine->total_runs =
       params->session_count *
       (load_runs + (replay->run_count - load_runs) * params->repeat_count);
+  begin_block(engine);
   tegi_replay_timer_init(&engine->timer, &engine->host);
   tegi_replay_timeline_init(&engine->timeline, &engine->host);
   tegi_replay_verify_init(&engine->verify, &engine->host);
@@ -680,6 +717,47 @@ static void init_engine(replay_engine* engine, const teg_replay* replay,
   result->latency_batches = params->latency_batches;
 }
 
+static teg_result play_once(const teg_replay* replay,
+                            const teg_replay_params* params, uint32_t look_step,
+                            teg_replay_result* result, teg_error* err) {
+  replay_engine engine = {.params = *params, .look_step = look_step};
+  init_engine(&engine, replay, result, err);
+  if (make_options(&engine) && open_device(&engine) && open_players(&engine)) {
+    play_all(&engine);
+    finish(&engine);
+  }
+  close_all(&engine);
+  if (engine.fatal != TEG_OK) {
+    teg_replay_result_clear(result);
+    result->struct_size = sizeof *result;
+  }
+  return engine.fatal;
+}
+
+// Plays once more, looking at the device often, for the timeline alone: bytes
+// are the same every time.
+static teg_result refine_timeline(const teg_replay* replay,
+                                  const teg_replay_params* params,
+                                  uint32_t look_step, teg_replay_result* result,
+                                  teg_error* err) {
+  teg_replay_params again = *params;
+  again.flags = 0;
+  again.progress = NULL;
+  again.log = (teg_log){0};
+  teg_replay_result fine = {.struct_size = sizeof fine};
+  teg_result code = play_once(replay, &again, look_step, &fine, err);
+  if (code != TEG_OK) return code;
+  if (fine.events == result->events) {
+    teg_replay_sample* samples = result->samples;
+    result->samples = fine.samples;
+    result->sample_count = fine.sample_count;
+    result->average_reserved_bytes = fine.average_reserved_bytes;
+    fine.samples = samples;
+  }
+  teg_replay_result_clear(&fine);
+  return TEG_OK;
+}
+
 teg_result teg_replay_run(const teg_replay* replay,
                           const teg_replay_params* params,
                           teg_replay_result* out_result, teg_error* err) {
@@ -687,23 +765,26 @@ teg_result teg_replay_run(const teg_replay* replay,
               "teg_replay_run: out_result is NULL or of another size");
   *out_result = (teg_replay_result){.struct_size = sizeof *out_result};
   TEG_REQUIRE(replay, err, "teg_replay_run: replay is NULL");
-  replay_engine engine = {.params = TEG_REPLAY_PARAMS_INIT};
   TEG_REQUIRE(!params || params->struct_size == sizeof *params, err,
               "teg_replay_run: params of another size");
-  if (params) engine.params = *params;
-  teg_result result = check_params(&engine.params, err);
+  teg_replay_params used = TEG_REPLAY_PARAMS_INIT;
+  if (params) used = *params;
+  teg_result result = check_params(&used, err);
   if (result != TEG_OK) return result;
-  init_engine(&engine, replay, out_result, err);
-  if (make_options(&engine) && open_device(&engine) && open_players(&engine)) {
-    play_all(&engine);
-    finish(&engine);
-  }
-  close_all(&engine);
-  if (engine.fatal != TEG_OK) {
+  set_defaults(&used);
+  uint32_t step = choose_look_step(count_events(replay, &used));
+  // Looking so often would show in the time of an operation.
+  bool is_played_twice = step < MIN_TIMED_LOOK_STEP;
+  result = play_once(replay, &used,
+                     is_played_twice ? TEGI_REPLAY_BLOCK_OPERATIONS : step,
+                     out_result, err);
+  if (result != TEG_OK || !is_played_twice) return result;
+  result = refine_timeline(replay, &used, step, out_result, err);
+  if (result != TEG_OK) {
     teg_replay_result_clear(out_result);
     out_result->struct_size = sizeof *out_result;
   }
-  return engine.fatal;
+  return result;
 }
 
 void teg_replay_result_clear(teg_replay_result* result) {

@@ -216,6 +216,17 @@ static teg_result load_all(replay_load* load, teg_trace_reader* reader,
   return find_leftovers(load, err);
 }
 
+// Copies |text|, cut between two characters of UTF-8 if it is too long.
+static void copy_cut(char* out, size_t capacity, const char* text) {
+  size_t length = strlen(text);
+  if (length >= capacity) {
+    length = capacity - 1;
+    while (length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80) --length;
+  }
+  memcpy(out, text, length);
+  out[length] = '\0';
+}
+
 static void set_name(teg_replay* replay, const char* name,
                      const teg_trace_reader* reader) {
   if (!name) {
@@ -223,7 +234,7 @@ static void set_name(teg_replay* replay, const char* name,
     teg_trace_reader_info_get(reader, &info);
     name = info.name;
   }
-  snprintf(replay->name, sizeof replay->name, "%s", name);
+  copy_cut(replay->name, sizeof replay->name, name);
 }
 
 teg_result teg_replay_load(teg_trace_reader* reader, const char* name,

@@ -12,6 +12,9 @@
 // Each stretch of time keeps the lowest and highest of each kind of bytes.
 enum { KINDS = 3, KEPT_PER_STRETCH = 2 * KINDS };
 
+// Most stretches of a trace may be empty: it works in bursts.
+enum { STRETCHES_PER_SAMPLE = 64 };
+
 void tegi_replay_timeline_init(tegi_replay_timeline* timeline,
                                tegi_host* host) {
   *timeline = (tegi_replay_timeline){.host = host};
@@ -176,7 +179,7 @@ size_t tegi_replay_thin_out(const teg_replay_sample* samples, size_t count,
   size_t room = capacity - 2;
   out_samples[0] = samples[0];
   size_t low = room / KEPT_PER_STRETCH;
-  size_t high = room;
+  size_t high = room * STRETCHES_PER_SAMPLE;
   while (low < high) {
     size_t middle = low + (high - low + 1) / 2;
     size_t needed = thin_out_to(samples + 1, count - 2, middle, 0, NULL);

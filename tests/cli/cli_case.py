@@ -2,14 +2,17 @@
 """What the tests of the program share: running it in an empty folder, small
 traces, and texts compared line by line with `*` for what may change."""
 
+import fcntl
 import fnmatch
 import os
 import pty
 import re
 import select
 import shutil
+import struct
 import subprocess
 import tempfile
+import termios
 import unittest
 
 PROGRAM = os.environ["TEGULA"]
@@ -21,7 +24,7 @@ OK, USAGE, INPUT, FAILED, MISMATCH, OUTPUT = range(6)
 
 
 def environment(**extra):
-    kept = dict(os.environ, TERM="xterm", **extra)
+    kept = dict(os.environ, TERM="xterm")
     kept.pop("NO_COLOR", None)
     kept.update(extra)
     return kept
@@ -82,9 +85,11 @@ class CliCase(unittest.TestCase):
         out = done.stdout.decode() if done.stdout is not None else ""
         return Result(done.returncode, out, done.stderr.decode())
 
-    def on_terminal(self, *arguments, **extra):
-        """What a terminal of 140 columns gets, stdout and stderr together."""
+    def on_terminal(self, *arguments, columns=140, **extra):
+        """What a terminal gets, stdout and stderr together."""
         leader, follower = pty.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ,
+                    struct.pack("HHHH", 24, columns, 0, 0))
         child = subprocess.Popen([PROGRAM, *arguments], cwd=self.folder,
                                  env=environment(**extra), stdin=follower,
                                  stdout=follower, stderr=follower)

@@ -43,7 +43,10 @@ class Program(CliCase):
                          f"tegula {version}\n")
 
     def test_no_verb_is_wrong_usage(self):
-        self.assertIn("--help", self.assert_run(USAGE).err)
+        result = self.assert_run(USAGE)
+        self.assertEqual(result.err, self.assert_run(OK, "--help").out)
+        self.assertEqual(result.out, "")
+        self.assertIn("PyTorch", result.err)
 
     def test_unknown_names_get_the_nearest(self):
         for words, wanted in (
@@ -128,6 +131,8 @@ class Lists(CliCase):
     def test_every_default_can_be_set(self):
         self.write("t.csv", small_trace())
         for row in json.loads(self.assert_run(OK, "options", "--json").out):
+            if row["key"] == "policy":
+                continue  # it is --policy's
             pair = f"{row['key']}={row['default']}"
             self.assert_run(OK, "replay", "t.csv", "-q", "-p", "simple",
                             "--set", pair)
@@ -184,7 +189,7 @@ class Info(CliCase):
         self.assert_lines(result.err, """
 tegula: none: cannot open: No such file or directory
 tegula: empty: the file is empty; *
-tegula: junk: not a trace: *
+tegula: junk: not a trace: * or a memory snapshot of PyTorch
 """)
         self.assert_lines(result.out, INFO)
 
@@ -238,6 +243,33 @@ class Convert(CliCase):
         self.assert_run(OK, "convert", "a.tgt", "b.tgt")
         row = json.loads(self.assert_run(OK, "info", "--json", "b.tgt").out)[0]
         self.assertEqual((row["name"], row["source"]), ("N", "from here"))
+
+    def test_standard_output(self):
+        self.write("t.csv", small_trace())
+        wanted = self.summary("t.csv")
+        for form in ("tgt", "rmm-csv"):
+            path = os.path.join(self.folder, "out")
+            with open(path, "wb") as file:
+                result = self.tegula("convert", "t.csv", "-", "-f", form,
+                                     stdout=file)
+            self.assertEqual((result.code, result.err), (OK, ""))
+            self.assertEqual(self.summary("out"), wanted, form)
+        self.assertFalse(os.path.exists(os.path.join(self.folder, "-")))
+        self.assert_refused(USAGE, "tegula: -: * --format: tgt, rmm-csv or *",
+                            "convert", "t.csv", "-")
+        with open("/dev/full", "wb") as full:
+            result = self.tegula("convert", "t.csv", "-", "-f", "tgt",
+                                 stdout=full)
+        self.assertEqual(result.code, OUTPUT, result.err)
+
+    def test_texts_are_utf8(self):
+        self.write("t.csv", small_trace())
+        for bad in (b"\xff", b"a\xc3", b"\xc0\x80", b"\xed\xa0\x80", b"\x80"):
+            for option in ("--name", "--source"):
+                self.assert_refused(
+                    USAGE, f'tegula: {option}: "*" is not UTF-8', "convert",
+                    "t.csv", "a.tgt", option, os.fsdecode(bad))
+        self.assert_run(OK, "convert", "t.csv", "a.tgt", "--name", "ü€😀")
 
     def test_chrome_timeline(self):
         self.write("t.csv", small_trace())

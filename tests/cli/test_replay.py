@@ -6,12 +6,16 @@ import html.parser
 import json
 import os
 import re
+import shlex
+import signal
+import subprocess
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cli_case import (CliCase, FAILED, INPUT, MIB, OK, OUTPUT, SOURCE, USAGE,
-                      small_trace)
+from cli_case import (CliCase, FAILED, INPUT, MIB, OK, OUTPUT, PROGRAM,
+                      SOURCE, USAGE, small_trace)
 
 POLICIES = ["disabled", "lazy", "simple", "bucket", "dynamic", "paged",
             "exclusive", "tiled", "planned"]
@@ -85,7 +89,7 @@ class Table(ReplayCase):
         self.assertIn("\033[1;32m", out)
         self.assertNotRegex(out, r"0\.00\*")
         plain = self.on_terminal(*words, NO_COLOR="1").out
-        self.assertNotIn("\033[1;32m", plain)
+        self.assertNotIn("\033", plain)
         self.assertRegex(plain, r"0\.00\*")
         self.assertNotIn("\033", self.assert_run(OK, *words).out)
 
@@ -94,6 +98,53 @@ class Table(ReplayCase):
         self.assertRegex(self.on_terminal(*words).out, r"\[[#.]{30}\] +\d+ %")
         self.assertNotIn("#", self.on_terminal(*words, "-q").out)
         self.assertEqual(self.assert_run(OK, *words).err, "")
+
+    def test_dumb_terminals_get_neither(self):
+        out = self.on_terminal("replay", "t.csv", "-p", "disabled,simple",
+                               TERM="dumb").out
+        self.assertNotIn("\033", out)
+        self.assertNotIn("[#", out)
+        self.assertNotIn("[.", out)
+        self.assertRegex(out, r"0\.00\*")
+
+    def test_narrow_terminals_get_fewer_columns(self):
+        words = ("replay", "t.csv", "-p", "disabled,simple,tiled")
+        heads = {}
+        for columns in (200, 120, 100, 80, 66):
+            out = self.on_terminal(*words, columns=columns, NO_COLOR="1").out
+            lines = re.sub(r"[^\n]*\r(?!\n)", "", out).splitlines()
+            at = next(i for i, line in enumerate(lines)
+                      if line.startswith("policy"))
+            heads[columns] = lines[at].split()
+            for line in lines[at - 1:at + 4]:
+                self.assertLessEqual(len(line.rstrip()), columns, line)
+        self.assertGreater(len(heads[200]), len(heads[66]))
+        self.assertEqual(len(heads[200]), 15)
+        self.assertEqual(heads[66][:4], ["policy", "MB", "ratio", "ratio"])
+        self.assertIn("median", heads[66])
+        self.assertNotIn("p99", heads[80])
+        # A pipe gets all of them.
+        out = self.assert_run(OK, *words).out
+        self.assertIn("average", out)
+
+    def test_failures_stay_on_narrow_terminals(self):
+        out = self.on_terminal("replay", "t.csv", "-p", "simple", "--budget",
+                               "5MiB", columns=50).out
+        self.assertRegex(out, r"median +fail")
+
+    def test_names_are_cleaned_and_cut_between_characters(self):
+        name = "a\033[31m\rb\x9b" + "é" * 80
+        self.write("n.csv", small_trace())
+        self.assert_run(OK, "convert", "n.csv", "n.tgt", "--name", name)
+        out = self.assert_run(OK, "replay", "n.tgt", "-p", "simple").out
+        self.assertRegex(out.splitlines()[0], r"^a\?\[31m\?b\?é+: 20 events")
+        self.assertIn("a?[31m?b?é", self.assert_run(OK, "info", "n.tgt").out)
+        out = self.on_terminal("replay", "n.tgt", "-p", "simple",
+                               NO_COLOR="1").out
+        self.assertNotIn("\033", out)
+        err = self.assert_run(FAILED, "replay", "n.tgt", "-p", "simple",
+                              "--budget", "5MiB").err
+        self.assertRegex(err, r"^tegula: a\?\[31m\?b\?é+, simple: ")
 
     def test_quiet(self):
         self.assertEqual(self.assert_run(OK, "replay", "t.csv", "-q").out, "")
@@ -345,7 +396,12 @@ tegula: empty.tgt: the file is empty; *
             (["--latency", "99999999999999999999"], "--latency: *"),
             (["--device", "hots"],
              'no device*"hots"; the nearest is "host"'),
-            (["--device", "host:9"], "*device*9*"),
+            (["--device", "host:9"], "--device: host has no device 9; *"),
+            (["--device", "null:1"], "--device: null has no device 1; *"),
+            (["--set", "buckets=junk"], "*bucket*junk*"),
+            (["--set", "buckets=4096:1,2048:1"], "*bucket*"),
+            (["-p", "simple", "--set", "policy=lazy"],
+             "--set: a policy is chosen with --policy"),
         ):
             result = self.assert_refused(USAGE, f"tegula: {wanted}", "replay",
                                          "t.csv", "none", *words)
@@ -363,6 +419,76 @@ tegula: empty.tgt: the file is empty; *
                 "no/file")
             self.assert_refused(OUTPUT, "tegula: .: Is a directory", *words,
                                 ".")
+
+    def test_outputs_that_would_overwrite(self):
+        self.write("old.json", "old")
+        os.symlink("t.csv", os.path.join(self.folder, "link"))
+        os.link(os.path.join(self.folder, "old.json"),
+                os.path.join(self.folder, "old.html"))
+        same = "tegula: --json and --report name the same file, *"
+        for words, wanted in (
+            (["--json="], "tegula: --json: the name of the file is empty"),
+            (["--report="], "tegula: --report: the name of the file is *"),
+            (["--json", "x", "--report", "./x"], same),
+            (["--json", "-", "--report", "-"], same),
+            (["--json", "old.json", "--report", "old.html"], same),
+            (["--json", "t.csv"], "tegula: --json: t.csv is a trace *"),
+            (["--report", "link"], "tegula: --report: link is a trace *"),
+        ):
+            result = self.assert_refused(USAGE, wanted, "replay", "t.csv",
+                                         *words)
+            self.assertEqual(result.out, "")
+        self.assertEqual(self.read("t.csv"), small_trace())
+        self.assertEqual(self.read("old.json"), "old")
+        self.assertEqual(sorted(os.listdir(self.folder)),
+                         ["link", "old.html", "old.json", "t.csv"])
+
+    def test_interrupted_replays_leave_no_outputs(self):
+        self.write("old.json", "old")
+        child = subprocess.Popen(
+            [PROGRAM, "replay", "t.csv", "-q", "--repeat", "1000000",
+             "--json", "old.json", "--report", "r.html"], cwd=self.folder)
+        time.sleep(0.3)
+        self.assertIsNone(child.poll())
+        child.send_signal(signal.SIGINT)
+        self.assertEqual(child.wait(), -signal.SIGINT)
+        self.assertEqual(self.read("old.json"), "old")
+        self.assertEqual(sorted(os.listdir(self.folder)),
+                         ["old.json", "t.csv"])
+
+    def test_outputs_keep_their_modes_and_links(self):
+        self.write("old.json", "old")
+        path = os.path.join(self.folder, "old.json")
+        os.chmod(path, 0o640)
+        os.symlink("old.json", os.path.join(self.folder, "link"))
+        self.assert_run(OK, "replay", "t.csv", "-p", "simple", "-q", "--json",
+                        "link", "--report", "r.html")
+        self.assertEqual(len(json.loads(self.read("old.json"))), 1)
+        self.assertTrue(os.path.islink(os.path.join(self.folder, "link")))
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o640)
+        mask = os.umask(0)
+        os.umask(mask)
+        mode = os.stat(os.path.join(self.folder, "r.html")).st_mode & 0o777
+        self.assertEqual(mode, 0o666 & ~mask)
+
+    def test_without_standard_streams(self):
+        command = (f"{shlex.quote(PROGRAM)} replay t.csv none --json o.json "
+                   "--report r.html <&- >&- 2>&-")
+        done = subprocess.run(["sh", "-c", command], cwd=self.folder,
+                              check=False)
+        self.assertEqual(done.returncode, OUTPUT)  # the table went nowhere
+        self.assertEqual(len(json.loads(self.read("o.json"))), len(POLICIES))
+        self.assertTrue(self.read("r.html").startswith("<!"))
+
+    def test_limit_of_file_sizes(self):
+        command = (f"ulimit -f 1; {shlex.quote(PROGRAM)} replay t.csv -q "
+                   "-p disabled --report r.html")
+        done = subprocess.run(["sh", "-c", command], cwd=self.folder,
+                              stderr=subprocess.PIPE, check=False)
+        self.assertEqual(done.returncode, OUTPUT, done.stderr)
+        self.assert_lines(done.stderr.decode(),
+                          "tegula: r.html: File too large")
+        self.assertEqual(os.listdir(self.folder), ["t.csv"])
 
     def test_the_largest_code_wins(self):
         self.assert_run(OUTPUT, "replay", "none", "t.csv", "-q", "--budget",

@@ -109,18 +109,18 @@ static uint64_t model_size(model* m) {
 
 // ---- Checks -----------------------------------------------------------------
 
-#define MODEL_REQUIRE(m, condition, ...)              \
-  do {                                                \
-    if (!(condition)) {                               \
+#define MODEL_REQUIRE(m, condition, ...)               \
+  do {                                                 \
+    if (!(condition)) {                                \
       snprintf((m)->why, sizeof(m)->why, __VA_ARGS__); \
-      MODEL_CHECK(m, condition);                      \
-    }                                                 \
+      MODEL_CHECK(m, condition);                       \
+    }                                                  \
   } while (0)
 
-#define MODEL_OK(m, call)                                                 \
-  do {                                                                    \
-    teg_result got_ = (call);                                             \
-    MODEL_REQUIRE(m, got_ == TEG_OK, "%s: %s", #call, (m)->err.message);  \
+#define MODEL_OK(m, call)                                                \
+  do {                                                                   \
+    teg_result got_ = (call);                                            \
+    MODEL_REQUIRE(m, got_ == TEG_OK, "%s: %s", #call, (m)->err.message); \
   } while (0)
 
 static uint64_t model_mismatches;
@@ -130,8 +130,7 @@ static uint8_t model_byte(uint32_t pattern, uint64_t index) {
 }
 
 // Both ends, and places inside.
-static bool model_holds(const uint8_t* bytes, uint64_t size,
-                        uint32_t pattern) {
+static bool model_holds(const uint8_t* bytes, uint64_t size, uint32_t pattern) {
   uint64_t step = size / 61 + 1;
   for (uint64_t i = 0; i < size; i += step) {
     if (bytes[i] != model_byte(pattern, i)) return false;
@@ -180,8 +179,7 @@ static void model_check_counters(model* m, uint32_t s) {
   teg_session_get_stats(m->sessions[s].handle, &stats);
   MODEL_REQUIRE(m, stats.live_bytes == live && stats.buffer_count == count,
                 "the session counts %llu bytes live, the model %llu",
-                (unsigned long long)stats.live_bytes,
-                (unsigned long long)live);
+                (unsigned long long)stats.live_bytes, (unsigned long long)live);
   MODEL_REQUIRE(m, stats.granted_bytes >= live, "granted is less than live");
 }
 
@@ -305,10 +303,11 @@ static model_buffer* model_create_sized(model* m, uint32_t s, uint64_t size) {
                                         &buffer->handle, &m->err);
   if (result != TEG_OK) {
     MODEL_REQUIRE(m, !buffer->handle, "a failed create set its output");
-    MODEL_REQUIRE(m, m->may_fail && (result == TEG_OUT_OF_MEMORY ||
-                                     result == TEG_OVER_BUDGET ||
-                                     result == TEG_LIMIT),
-                  "create: %s", m->err.message);
+    MODEL_REQUIRE(
+        m,
+        m->may_fail && (result == TEG_OUT_OF_MEMORY ||
+                        result == TEG_OVER_BUDGET || result == TEG_LIMIT),
+        "create: %s", m->err.message);
     m->refused_count++;
     return NULL;
   }
@@ -324,9 +323,9 @@ static void model_destroy(model* m, model_buffer* buffer) {
   m->operation = "destroy";
   if (model_chance(m, 60)) {
     uint32_t s = buffer->session;
-    model_expect(m, buffer, model_chance(m, 80) && buffer->last
-                                ? buffer->last
-                                : model_stream(m, s));
+    model_expect(m, buffer,
+                 model_chance(m, 80) && buffer->last ? buffer->last
+                                                     : model_stream(m, s));
   }
   teg_buffer_destroy(buffer->handle);
   buffer->handle = NULL;
@@ -341,10 +340,11 @@ static void model_resize(model* m, model_buffer* buffer) {
   if (used && used != buffer->home) model_submit(m, used);
   teg_result result = teg_buffer_resize(buffer->handle, size, &m->err);
   if (result != TEG_OK) {
-    MODEL_REQUIRE(m, m->may_fail && (result == TEG_OUT_OF_MEMORY ||
-                                     result == TEG_OVER_BUDGET ||
-                                     result == TEG_LIMIT),
-                  "resize: %s", m->err.message);
+    MODEL_REQUIRE(
+        m,
+        m->may_fail && (result == TEG_OUT_OF_MEMORY ||
+                        result == TEG_OVER_BUDGET || result == TEG_LIMIT),
+        "resize: %s", m->err.message);
     m->refused_count++;
     return;
   }
@@ -406,8 +406,8 @@ static void model_begin_session(model* m, uint32_t s) {
   model_session* session = &m->sessions[s];
   teg_session_params params = TEG_SESSION_PARAMS_INIT;
   params.options = session->options;
-  MODEL_OK(m, teg_session_create(m->device, &params, &session->handle,
-                                 &m->err));
+  MODEL_OK(m,
+           teg_session_create(m->device, &params, &session->handle, &m->err));
   session->streams[0] = teg_session_stream(session->handle);
 }
 
@@ -429,8 +429,8 @@ static void model_end_session(model* m, uint32_t s) {
 static void model_run(model* m, uint32_t s) {
   if (m->sessions[s].is_running || m->is_in_run_input) return;
   if (model_chance(m, 25)) m->run_seed = 1 + model_pick(m, 1u << 30);
-  uint32_t disturb_at = model_chance(m, 40) ? model_pick(m, MODEL_RUN_STEPS)
-                                            : MODEL_RUN_STEPS;
+  uint32_t disturb_at =
+      model_chance(m, 40) ? model_pick(m, MODEL_RUN_STEPS) : MODEL_RUN_STEPS;
   model_run_toggle(m, s);
   m->run_input = (model_input){.random = m->run_seed};
   model_buffer* own[MODEL_RUN_STEPS] = {NULL};

@@ -56,8 +56,8 @@ static void count_mapped(tile_census* census, const tegi_heaps* heaps,
        chunk = chunk->next) {
     uint32_t mapped = 0;
     for (uint32_t slot = 0; slot < chunk->tiles.slot_count; ++slot) {
-      slot = tegi_tilemap_next(&chunk->tiles, slot, chunk->tiles.slot_count,
-                               true);
+      slot =
+          tegi_tilemap_next(&chunk->tiles, slot, chunk->tiles.slot_count, true);
       if (slot == chunk->tiles.slot_count) break;
       tegi_tile tile = chunk->tiles.tiles[slot];
       see(census, heaps, tile.heap_index, tile.tile_index, 2);

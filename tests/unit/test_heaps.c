@@ -221,10 +221,8 @@ static void tables_stay_whole_without_host_memory(void** state) {
 
 static void add_free(scene* s, uint32_t i, uint32_t count) {
   assert_true(tegi_heaps_add(&s->host, &s->heaps, &s->extents[i], count));
-  for (uint32_t t = 0; t < count; t++) {
-    tegi_tile tile = {s->extents[i].heap_index, t};
-    tegi_heaps_give(&s->heaps, &tile, 1, 0);
-  }
+  tegi_tile first = {s->extents[i].heap_index, 0};
+  tegi_heaps_give_run(&s->heaps, first, count, 0);
 }
 
 // Neighbours are kept together: the shortest run that is long enough.
@@ -247,14 +245,33 @@ static void neighbours_are_taken_together(void** state) {
   assert_int_equal(tegi_heaps_take(&s.heaps, 8, got), 8);
   assert_int_equal(got[0].tile_index, 60);
   assert_int_equal(got[7].tile_index, 67);
-  // None is long enough: the longest first.
+  // None is long enough: runs as they come.
   assert_int_equal(tegi_heaps_take(&s.heaps, 12, got), 12);
-  assert_int_equal(got[0].tile_index, 10);
-  assert_int_equal(got[9].tile_index, 19);
-  assert_int_equal(got[10].tile_index, 1);
+  assert_int_equal(got[0].tile_index, 1);
+  assert_int_equal(got[3].tile_index, 10);
+  assert_int_equal(got[11].tile_index, 18);
   assert_int_equal(s.heaps.free_tiles, 2);
   assert_int_equal(tegi_heaps_take(&s.heaps, 5, got), 2);
   assert_int_equal(tegi_heaps_take(&s.heaps, 5, got), 0);
+  scene_deinit(&s);
+}
+
+// A heap with every other tile free is walked, not searched for each tile.
+static void a_heap_in_pieces_is_taken_in_one_walk(void** state) {
+  enum { PIECES = 200000 };
+  static scene s;
+  static tegi_tile out[2 * PIECES];
+  scene_init(&s);
+  add_free(&s, 0, 2 * PIECES);
+  assert_int_equal(tegi_heaps_take(&s.heaps, 2 * PIECES, out), 2 * PIECES);
+  for (uint32_t i = 0; i < PIECES; i++) {
+    tegi_heaps_give(&s.heaps, &out[2 * i], 1, 0);
+  }
+  assert_int_equal(tegi_heaps_take(&s.heaps, PIECES, out), PIECES);
+  for (uint32_t i = 0; i < PIECES; i++) {
+    assert_int_equal(out[i].tile_index, 2 * i);
+  }
+  assert_int_equal(s.heaps.free_tiles, 0);
   scene_deinit(&s);
 }
 
@@ -314,6 +331,7 @@ int main(void) {
       cmocka_unit_test(tiles_match_a_plain_table),
       cmocka_unit_test(tables_stay_whole_without_host_memory),
       cmocka_unit_test(neighbours_are_taken_together),
+      cmocka_unit_test(a_heap_in_pieces_is_taken_in_one_walk),
       cmocka_unit_test(the_emptiest_heap_drains),
       cmocka_unit_test(a_heap_goes_when_it_has_been_free_for_long),
       cmocka_unit_test(adding_fails_at_every_allocation),

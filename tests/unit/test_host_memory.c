@@ -2,6 +2,7 @@
 //
 // Where the host device's heaps and buffers come from, and that they go back.
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "backend/common/kernel_mappings.h"
@@ -204,6 +205,33 @@ static void no_memfd_means_unavailable(void** state) {
   assert_int_equal(tegi_load_relaxed(&fx.allocator.live_count), 0);
 }
 
+static void limit_of_file_sizes_is_named(void** state) {
+  (void)state;
+  device_fixture fx;
+  device_fixture_open(&fx, &config, NULL);
+  teg_memory* first = fixture_heap(&fx, 4 * MIB);
+  struct rlimit before;
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+  struct rlimit limit = before;
+  limit.rlim_cur = 6 * MIB;
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  // Past the limit the kernel would end the process.
+  teg_memory* second = NULL;
+  teg_error err;
+  teg_result result =
+      fx.device->tables.device->heap_create(fx.device, 4 * MIB, &second, &err);
+  assert_int_equal(result, TEG_OUT_OF_MEMORY);
+  assert_null(second);
+  assert_non_null(strstr(err.message, "RLIMIT_FSIZE"));
+  assert_non_null(strstr(err.message, "6291456"));
+  assert_int_equal(info_of(&fx).heap_bytes, 4 * MIB);
+  second = fixture_heap(&fx, 2 * MIB);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+  fixture_destroy(&fx, second);
+  fixture_destroy(&fx, first);
+  device_fixture_close(&fx);
+}
+
 static void other_devices_are_refused(void** state) {
   (void)state;
   static const device_config null_config = {"null", "null", 0, true, false};
@@ -270,6 +298,7 @@ int main(void) {
       cmocka_unit_test(failed_system_calls_leave_no_trace),
       cmocka_unit_test(windows_shrink_where_addresses_are_scarce),
       cmocka_unit_test(no_memfd_means_unavailable),
+      cmocka_unit_test(limit_of_file_sizes_is_named),
       cmocka_unit_test(other_devices_are_refused),
       cmocka_unit_test(told_batches_run_by_number),
       cmocka_unit_test(close_tells_what_is_left),

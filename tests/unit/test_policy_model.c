@@ -8,8 +8,8 @@
 struct model;
 static void model_failed(const struct model* m, const char* condition);
 
-#define MODEL_CHECK(m, condition)                 \
-  do {                                            \
+#define MODEL_CHECK(m, condition)                  \
+  do {                                             \
     if (!(condition)) model_failed(m, #condition); \
   } while (0)
 #include "support/policy_model.h"
@@ -52,7 +52,7 @@ static const model_config configs[] = {
     {"tiled;slack=0;chunk=1MiB", "tile_bytes=4KiB;heap_min=64KiB", 2, false},
     {"tiled", TILES "remap=off", 2, false},
     {"planned;chunk=1MiB", TILES, 2, false},
-    {"planned;slack=0;planned_warmup=1", TILES, 1, false},
+    {"planned;slack=0;planned_warmup=2", TILES, 1, false},
     {"planned;slack=0", TILES "budget=6MiB", 1, true},
     {"auto;policy_params=bucket;policy_static=paged", TILES, 2, false},
     {"paged;policy_params=tiled;policy_state=simple", TILES "budget=6MiB", 2,
@@ -69,7 +69,8 @@ static void run_model(const char* backend, const model_config* config,
   snprintf(text, sizeof text, "%s on %s", config->policy, backend);
   at_config = text;
   at_seed = seed;
-  if (getenv("TEGULA_MODEL_TRACE")) print_message("%s %llu\n", text, (unsigned long long)seed);
+  if (getenv("TEGULA_MODEL_TRACE"))
+    print_message("%s %llu\n", text, (unsigned long long)seed);
   core_open(&fx, backend, config->device_options);
   teg_options* options = NULL;
   CORE_OK(&fx, teg_options_create(NULL, &options, &fx.err));

@@ -189,6 +189,44 @@ static void growing_buffers_stay_where_they_are(void** state) {
   core_expect_pattern(&fx, stream, neighbour, 0x05060708);
 }
 
+// Two neighbours that different streams used are one hole, unless the host has
+// no memory for the set of both.
+static void holes_that_could_not_be_merged_are_kept_apart(void** state) {
+  (void)state;
+  open_with("policy=paged;page_min=64KiB;slack=0");
+  teg_stream* second = NULL;
+  CORE_OK(&fx, teg_stream_create(session, &second, &fx.err));
+  teg_buffer* a = core_buffer(&fx, session, 32 * KIB);
+  teg_buffer* b = core_buffer_on(&fx, session, 32 * KIB, second);
+  assert_ptr_equal(core_info(a).memory, core_info(b).memory);
+  core_fill(&fx, stream, a, 1);
+  core_fill(&fx, second, b, 2);
+  teg_buffer_destroy(a);
+  core_fail_host(&fx, 1, UINT64_MAX);
+  teg_buffer_destroy(b);
+  core_fail_host(&fx, 0, 0);
+  core_validate(&fx, session);
+  (void)teg_session_trim(session, TEG_TRIM_FREE);
+  core_validate(&fx, session);
+  teg_buffer* again[2];
+  for (int i = 0; i < 2; ++i) {
+    again[i] = core_buffer(&fx, session, 32 * KIB);
+    core_fill(&fx, stream, again[i], 0x01010101u << i);
+    core_validate(&fx, session);
+  }
+  assert_ptr_not_equal(core_pointer(&fx, again[0]),
+                       core_pointer(&fx, again[1]));
+  for (int i = 0; i < 2; ++i) {
+    core_expect_pattern(&fx, stream, again[i], 0x01010101u << i);
+    teg_buffer_destroy(again[i]);
+    core_validate(&fx, session);
+  }
+  core_finish(&fx, stream);
+  core_finish(&fx, second);
+  (void)teg_session_trim(session, TEG_TRIM_ALL);
+  core_validate(&fx, session);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, begin, end)
 
 int main(void) {
@@ -205,6 +243,7 @@ int main(void) {
       TEST(a_page_that_is_used_again_is_young_again),
       TEST(pages_grow_with_what_is_held),
       TEST(growing_buffers_stay_where_they_are),
+      TEST(holes_that_could_not_be_merged_are_kept_apart),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

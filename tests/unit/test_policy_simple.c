@@ -72,6 +72,7 @@ static void a_trim_gives_back_what_is_free_and_idle(void** state) {
   assert_int_equal(teg_session_trim(session, TEG_TRIM_FREE), 4096);
   assert_int_equal(core_reserved(&fx), 8192 + 16384);
   core_finish(&fx, stream);
+  assert_int_equal(teg_session_trim(session, TEG_TRIM_FREE), 16384);
   assert_int_equal(core_reserved(&fx), 8192);
   assert_int_equal(core_info(kept).size, 8192);
 }

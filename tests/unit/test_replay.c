@@ -212,6 +212,23 @@ static void disabled_allocates_in_each_run(void** state) {
   teg_replay_destroy(replay);
 }
 
+static void short_traces_are_looked_at_after_every_operation(void** state) {
+  teg_replay* replay = load_ok(small_trace(100));
+  teg_replay_result result = run(replay, "policy=simple", defaults());
+  assert_true(result.sample_count >= result.operations);
+  assert_true(result.sample_count <= TEG_REPLAY_MAX_SAMPLES);
+  assert_true(result.ns_per_op_median > 0);
+  // Each buffer is seen by itself: 1, then 1 + 2, then 2 MiB, then none.
+  bool has_one = false;
+  for (size_t i = 0; i < result.sample_count; ++i) {
+    if (result.samples[i].time_ns < result.load_end_ns) continue;
+    has_one |= result.samples[i].live_bytes == 5 * MIB + 1000;
+  }
+  assert_true(has_one);
+  teg_replay_result_clear(&result);
+  teg_replay_destroy(replay);
+}
+
 static bool is_same_result(const teg_replay_result* a,
                            const teg_replay_result* b) {
   return a->peak_reserved_bytes == b->peak_reserved_bytes &&
@@ -570,6 +587,7 @@ int main(void) {
       cmocka_unit_test(load_tells_what_it_read),
       cmocka_unit_test(load_refuses_marks_out_of_order),
       cmocka_unit_test(bytes_and_counts_are_the_traces),
+      cmocka_unit_test(short_traces_are_looked_at_after_every_operation),
       cmocka_unit_test(disabled_allocates_in_each_run),
       cmocka_unit_test(replays_are_the_same_every_time),
       cmocka_unit_test(latency_keeps_memory_busy),

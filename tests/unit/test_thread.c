@@ -132,7 +132,7 @@ static void clock_goes_forward_and_sleep_takes_time(void** state) {
   assert_true(tegi_now_ns() - start >= 1500000);
 }
 
-static void counters_and_references_count(void** state) {
+static void counters_and_states_change(void** state) {
   (void)state;
   tegi_atomic_u64 counter = 5;
   tegi_counter_add(&counter, 7);
@@ -140,10 +140,14 @@ static void counters_and_references_count(void** state) {
   assert_int_equal(tegi_load_relaxed(&counter), 10);
   tegi_store_release(&counter, 3);
   assert_int_equal(tegi_fetch_add_relaxed(&counter, 1), 3);
-  tegi_atomic_u32 references = 1;
-  tegi_retain(&references);
-  assert_false(tegi_release(&references));
-  assert_true(tegi_release(&references));
+  tegi_atomic_max(&counter, 2);
+  assert_int_equal(tegi_load_relaxed(&counter), 4);
+  tegi_atomic_max(&counter, 9);
+  assert_int_equal(tegi_load_relaxed(&counter), 9);
+  tegi_atomic_u32 state_word = 1;
+  assert_false(tegi_change_state(&state_word, 0, 2));
+  assert_true(tegi_change_state(&state_word, 1, 2));
+  assert_int_equal(tegi_load_state(&state_word), 2);
 }
 
 int main(void) {
@@ -154,7 +158,7 @@ int main(void) {
       cmocka_unit_test(condition_hands_turns_back_and_forth),
       cmocka_unit_test(timed_wait_ends),
       cmocka_unit_test(clock_goes_forward_and_sleep_takes_time),
-      cmocka_unit_test(counters_and_references_count),
+      cmocka_unit_test(counters_and_states_change),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -206,6 +206,27 @@ teg_result tegi_hostdev_buffer_create(teg_backend_device* base, uint64_t size,
   return TEG_OK;
 }
 
+// Makes the file reach |end|, which is past its end.
+static teg_result file_grow(tegi_hostdev* device, uint64_t end,
+                            teg_error* err) {
+  uint64_t limit = tegi_hostdev_os_file_size_limit();
+  if (end > limit) {
+    return tegi_error_native(
+        err, TEG_OUT_OF_MEMORY, "host", EFBIG,
+        "the heap file would have %llu bytes, and the limit of file sizes "
+        "(RLIMIT_FSIZE, ulimit -f) is %llu",
+        (unsigned long long)end, (unsigned long long)limit);
+  }
+  int native = tegi_hostdev_os_file_resize(device->file, end);
+  if (native) {
+    return tegi_error_native(err, TEG_OUT_OF_MEMORY, "host", native,
+                             "cannot grow the heap file to %llu bytes: %s",
+                             (unsigned long long)end, strerror(native));
+  }
+  device->file_bytes = end;
+  return TEG_OK;
+}
+
 // Takes a file range and makes the file reach its end.
 static teg_result heap_take(tegi_hostdev* device, tegi_hostdev_memory* heap,
                             teg_error* err) {
@@ -214,14 +235,11 @@ static teg_result heap_take(tegi_hostdev* device, tegi_hostdev_memory* heap,
   if (result != TEG_OK) return result;
   uint64_t end = heap->space_start + heap->space_size;
   if (end > device->file_bytes) {
-    int native = tegi_hostdev_os_file_resize(device->file, end);
-    if (native) {
+    result = file_grow(device, end, err);
+    if (result != TEG_OK) {
       area_give(&device->heaps, heap->space_start, heap->space_size);
-      return tegi_error_native(err, TEG_OUT_OF_MEMORY, "host", native,
-                               "cannot grow the heap file to %llu bytes: %s",
-                               (unsigned long long)end, strerror(native));
+      return result;
     }
-    device->file_bytes = end;
   }
   heap->pointer = area_pointer(&device->heaps, heap->space_start);
   heap->tile_count = (uint32_t)(heap->size / device->tile_bytes);

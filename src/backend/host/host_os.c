@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -52,6 +53,12 @@ int tegi_hostdev_os_file_create(int* out_file) {
 int tegi_hostdev_os_file_resize(int file, uint64_t size) {
   if (must_fail()) return ENOMEM;
   return ftruncate(file, (off_t)size) == 0 ? 0 : errno;
+}
+
+uint64_t tegi_hostdev_os_file_size_limit(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_FSIZE, &limit) != 0) return UINT64_MAX;
+  return limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
 }
 
 int tegi_hostdev_os_file_punch(int file, uint64_t offset, uint64_t size) {

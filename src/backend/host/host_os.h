@@ -9,6 +9,7 @@
 
 // Each returns 0, or errno. Outputs are NULL or -1 on failure.
 int tegi_hostdev_os_file_create(int* out_file);
+// A size above the limit of file sizes ends the process: ask first.
 int tegi_hostdev_os_file_resize(int file, uint64_t size);
 // Gives pages of the file back; they read as zero after. Any file range.
 int tegi_hostdev_os_file_punch(int file, uint64_t offset, uint64_t size);
@@ -27,6 +28,8 @@ int tegi_hostdev_os_map_tiles(void* pointer, int file, uint64_t offset,
 int tegi_hostdev_os_unmap_tiles(void* pointer, uint64_t size);
 void tegi_hostdev_os_release(void* pointer, uint64_t size);
 
+// Most bytes that a file of this process may have; UINT64_MAX = no limit.
+uint64_t tegi_hostdev_os_file_size_limit(void);
 uint64_t tegi_hostdev_os_page_bytes(void);
 uint64_t tegi_hostdev_os_total_bytes(void);
 // Bytes that can be touched before the machine swaps; UINT64_MAX = not known.
