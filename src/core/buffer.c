@@ -154,6 +154,7 @@ static teg_result create_by_growing(teg_session* session, tegi_policy* policy,
                               "buffer_create: no host memory for its uses");
     }
     if (result == TEG_OK) {
+      tegi_session_publish(session, true);
       *out_buffer = (teg_buffer*)block;
     } else {
       policy->ops->give(policy, block);

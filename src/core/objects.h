@@ -73,7 +73,7 @@ struct teg_device {
   tegi_atomic_u64 wait_count;
   tegi_atomic_u64 wait_ns;
   tegi_atomic_u64 run_clock;
-  // Live bytes the sessions have published: exact to PUBLISH_BYTES each.
+  // Live bytes the sessions have published: see stats.c.
   tegi_atomic_u64 run_live_bytes;
   tegi_atomic_u64 static_live_bytes;
   tegi_atomic_u64 peak_run_live_bytes;

@@ -382,10 +382,6 @@ static void lend(tegi_source* source, tegi_extent* extent, tegi_use_set* use) {
   if (!block) retire(source, extent, use);
 }
 
-static uint64_t lent(tegi_source* source) {
-  return tegi_load_relaxed(&device_of(source)->lent_bytes);
-}
-
 typedef struct adoption {
   teg_device* device;
   uint64_t max_bytes;
@@ -559,10 +555,11 @@ static teg_result tiles_grow(tegi_source* source, uint32_t tile_count,
   if (result != TEG_OK) return result;
   teg_device* device = device_of(source);
   uint32_t count = (uint32_t)(extent->bytes / device->caps.tile_bytes);
-  for (uint32_t i = 0; i < count; ++i) {
-    tegi_tile tile = {extent->heap_index, i};
-    tiles_give(source, &tile, 1);
-  }
+  tegi_tile first = {extent->heap_index, 0};
+  tegi_lock_acquire(&device->lock);
+  tegi_heaps_give_run(&device->heaps, first, count,
+                      tegi_load_relaxed(&device->run_clock));
+  tegi_lock_release(&device->lock);
   return TEG_OK;
 }
 
@@ -591,6 +588,24 @@ static teg_session* next_idle(teg_device* device, const teg_session* own,
     if (tegi_mutex_try(&session->growth)) return session;
   }
   return NULL;
+}
+
+static uint64_t lent(tegi_source* source) {
+  teg_session* own = session_of(source);
+  teg_device* device = own->device;
+  if (!is_alone(device)) {
+    tegi_mutex_lock(&device->registry);
+    teg_session* session = NULL;
+    while ((session = next_idle(device, own, session)) != NULL) {
+      for (uint32_t i = 0; i < session->slot_count; ++i) {
+        tegi_policy* policy = session->slots[i];
+        if (policy->ops->lend_buffers) policy->ops->lend_buffers(policy);
+      }
+      tegi_mutex_unlock(&session->growth);
+    }
+    tegi_mutex_unlock(&device->registry);
+  }
+  return tegi_load_relaxed(&device->lent_bytes);
 }
 
 static uint64_t trim_idle(tegi_source* source, uint64_t wanted) {

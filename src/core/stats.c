@@ -2,7 +2,8 @@
 //
 // Counters: each has one writer, the holder of its session's lock; readers add
 // them up without a lock. What a session has live is told to the device only
-// when it has moved by PUBLISH_BYTES, so that two sessions on two threads do
+// when it has moved by a sixteenth (64 KiB to 4 MiB), and when the session
+// grows, so that two sessions on two threads do
 // not share a cache line on every operation.
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,7 +11,11 @@
 #include "base/error.h"
 #include "core/objects.h"
 
-enum { PUBLISH_BYTES = 64 * 1024 };
+enum {
+  LEAST_PUBLISH_BYTES = 64 * 1024,
+  MOST_PUBLISH_BYTES = 4 * 1024 * 1024,
+  PUBLISH_DIVISOR = 16,
+};
 
 void tegi_counters_add(tegi_counters* counters, uint64_t size,
                        uint64_t granted) {
@@ -41,9 +46,11 @@ void tegi_session_publish(teg_session* session, bool is_forced) {
   }
   uint64_t fixed =
       tegi_load_relaxed(&session->lifetimes[TEG_LIFETIME_STATIC].live_bytes);
-  if (!is_forced &&
-      distance(run, session->published_run_bytes) < PUBLISH_BYTES &&
-      distance(fixed, session->published_static_bytes) < PUBLISH_BYTES) {
+  uint64_t step =
+      tegi_min_u64((run + fixed) / PUBLISH_DIVISOR, MOST_PUBLISH_BYTES);
+  step = tegi_max_u64(step, LEAST_PUBLISH_BYTES);
+  if (!is_forced && distance(run, session->published_run_bytes) < step &&
+      distance(fixed, session->published_static_bytes) < step) {
     return;
   }
   teg_device* device = session->device;
@@ -143,7 +150,8 @@ static void add_sessions(teg_device* device, teg_stats* stats) {
     only_peak = one.peak_live_bytes;
     count++;
   }
-  // With one session its own peak is exact; the device's is, to PUBLISH_BYTES.
+  // With one session its own peak is exact; the device's is only as
+  // good as what was published.
   if (count == 1 && device->next_session_number == 1) {
     stats->peak_live_bytes = only_peak;
   }

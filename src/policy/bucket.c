@@ -137,10 +137,9 @@ static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
                                stream);
 }
 
-static void run_end(tegi_policy* policy, tegi_stream_id stream) {
-  (void)stream;
+static void lend_buffers(tegi_policy* policy) {
   bucket_policy* self = cast(policy);
-  tegi_class_table_run_end(&self->env, &self->table);
+  tegi_class_table_lend(&self->env, &self->table);
 }
 
 static teg_result validate(tegi_policy* policy, teg_error* err) {
@@ -156,6 +155,6 @@ const tegi_policy_ops tegi_policy_bucket = {
     .give = give,
     .grow = grow,
     .trim = trim,
-    .run_end = run_end,
+    .lend_buffers = lend_buffers,
     .validate = validate,
 };

@@ -597,7 +597,8 @@ static void retire_surplus(dynamic_policy* self, tegi_stream_id stream) {
   tegi_lock_release(self->env.lock);
 }
 
-static void lend_all(dynamic_policy* self) {
+static void lend_buffers(tegi_policy* policy) {
+  dynamic_policy* self = cast(policy);
   tegi_shelf* shelf = &self->shelf;
   tegi_lock_acquire(self->env.lock);
   for (uint32_t i = 0; i <= shelf->class_count; ++i) {
@@ -612,7 +613,6 @@ static void lend_all(dynamic_policy* self) {
 
 static void run_end(tegi_policy* policy, tegi_stream_id stream) {
   dynamic_policy* self = cast(policy);
-  tegi_source* source = self->env.source;
   end_sizes(self);
   extrapolate(self);
   tegi_lock_acquire(self->env.lock);
@@ -622,7 +622,6 @@ static void run_end(tegi_policy* policy, tegi_stream_id stream) {
     if (self->learner.is_dirty) learn(self);
     retire_surplus(self, stream);
   }
-  if (source->ops->is_shared(source)) lend_all(self);
 }
 
 // ---- Validity --------------------------------------------------------------
@@ -672,5 +671,6 @@ const tegi_policy_ops tegi_policy_dynamic = {
     .grow = grow,
     .trim = trim,
     .run_end = run_end,
+    .lend_buffers = lend_buffers,
     .validate = validate,
 };

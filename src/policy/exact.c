@@ -121,10 +121,9 @@ uint64_t tegi_exact_trim(tegi_policy* policy, uint64_t wanted,
                                stream);
 }
 
-void tegi_exact_run_end(tegi_policy* policy, tegi_stream_id stream) {
-  (void)stream;
+void tegi_exact_lend(tegi_policy* policy) {
   tegi_exact* self = cast(policy);
-  tegi_class_table_run_end(&self->env, &self->table);
+  tegi_class_table_lend(&self->env, &self->table);
 }
 
 teg_result tegi_exact_validate(tegi_policy* policy, teg_error* err) {

@@ -25,7 +25,7 @@ teg_result tegi_exact_grow(tegi_policy* policy, const tegi_request* request,
                            tegi_block** out_block, teg_error* err);
 uint64_t tegi_exact_trim(tegi_policy* policy, uint64_t wanted,
                          bool is_idle_only, tegi_stream_id stream);
-void tegi_exact_run_end(tegi_policy* policy, tegi_stream_id stream);
+void tegi_exact_lend(tegi_policy* policy);
 teg_result tegi_exact_validate(tegi_policy* policy, teg_error* err);
 
 #endif  // TEGULA_POLICY_EXACT_H

@@ -79,7 +79,9 @@ typedef struct tegi_source_ops {
   // |min_bytes| and at most |max_bytes| that |stream| may write by DEVICE;
   // NULL = none. The set of what was adopted is moved to |out_use|.
   void (*lend)(tegi_source* source, tegi_extent* extent, tegi_use_set* use);
-  uint64_t (*lent)(tegi_source* source);  // bytes that wait for adoption
+  // Bytes that wait for adoption, after the device's idle sessions were asked
+  // to lend what they have free. Not locked.
+  uint64_t (*lent)(tegi_source* source);
   tegi_extent* (*adopt)(tegi_source* source, uint64_t min_bytes,
                         uint64_t max_bytes, tegi_stream_id stream,
                         tegi_use_set* out_use);
@@ -234,6 +236,9 @@ typedef struct tegi_policy_ops {
   // to the device's pool, after waiting for them if it may. Returns how many.
   uint32_t (*lend_tiles)(tegi_policy* policy, uint32_t count, bool may_wait,
                          tegi_stream_id stream);
+  // Optional. Under the growth mutex, not locked: hands all free buffers to the
+  // device, for other sessions to adopt.
+  void (*lend_buffers)(tegi_policy* policy);
   // Optional. Under the growth mutex: changes the size of a block made with
   // max_size. State as before on failure. NULL = blocks are made with their
   // largest size at once.

@@ -17,6 +17,6 @@ const tegi_policy_ops tegi_policy_simple = {
     .give = tegi_exact_give,
     .grow = tegi_exact_grow,
     .trim = tegi_exact_trim,
-    .run_end = tegi_exact_run_end,
+    .lend_buffers = tegi_exact_lend,
     .validate = tegi_exact_validate,
 };

@@ -170,9 +170,8 @@ uint64_t tegi_class_table_trim(const tegi_policy_env* env,
   return bytes;
 }
 
-void tegi_class_table_run_end(const tegi_policy_env* env,
-                              tegi_class_table* table) {
-  if (!env->source->ops->is_shared(env->source)) return;
+void tegi_class_table_lend(const tegi_policy_env* env,
+                           tegi_class_table* table) {
   tegi_lock_acquire(env->lock);
   for (uint32_t i = 0; i < table->count; ++i) {
     tegi_block* block;

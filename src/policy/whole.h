@@ -96,8 +96,7 @@ uint64_t tegi_class_table_trim(const tegi_policy_env* env,
                                tegi_class_table* table, uint64_t wanted,
                                bool is_idle_only, tegi_stream_id stream);
 // Where other sessions live, all free buffers go to the device. Not locked.
-void tegi_class_table_run_end(const tegi_policy_env* env,
-                              tegi_class_table* table);
+void tegi_class_table_lend(const tegi_policy_env* env, tegi_class_table* table);
 // The policy ends: all free buffers are retired.
 void tegi_class_table_retire_all(const tegi_policy_env* env,
                                  tegi_class_table* table);
