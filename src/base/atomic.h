@@ -71,4 +71,14 @@ static inline uint32_t tegi_load_state(const tegi_atomic_u32* state) {
   return atomic_load_explicit(state, memory_order_acquire);
 }
 
+// A reference count.
+static inline void tegi_retain(tegi_atomic_u32* count) {
+  atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+}
+
+// True for the last reference.
+static inline bool tegi_release(tegi_atomic_u32* count) {
+  return atomic_fetch_sub_explicit(count, 1, memory_order_acq_rel) == 1;
+}
+
 #endif  // TEGULA_BASE_ATOMIC_H
