@@ -45,10 +45,11 @@ static bool reserve_slot(tegi_host* host, tegi_ring* ring) {
   size_t capacity = ring->slot_capacity ? ring->slot_capacity * 2 : 16;
   tegi_slot* slots = tegi_host_calloc(host, capacity, sizeof *slots);
   if (!slots) return false;
-  for (size_t i = 0; i < ring->slot_count; ++i) {
-    slots[i] = ring->slots[(ring->first_slot + i) % ring->slot_capacity];
+  size_t before = ring->slot_capacity;
+  for (size_t i = 0; before > 0 && i < ring->slot_count; ++i) {
+    slots[i] = ring->slots[(ring->first_slot + i) % before];
   }
-  tegi_host_free(host, ring->slots, ring->slot_capacity * sizeof *slots);
+  tegi_host_free(host, ring->slots, before * sizeof *slots);
   ring->slots = slots;
   ring->slot_capacity = capacity;
   ring->first_slot = 0;
