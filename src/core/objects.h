@@ -46,7 +46,8 @@ struct teg_device {
   tegi_mutex registry;
   teg_session* sessions;  // guarded by registry
   tegi_atomic_u64 session_count;
-  uint32_t next_session_number;  // guarded by registry
+  tegi_atomic_u64 running_count;  // sessions that are in a run
+  uint32_t next_session_number;   // guarded by registry
 
   tegi_lock lock;
   teg_stream** streams;     // by id; NULL = gone. Guarded by lock

@@ -267,6 +267,9 @@ void teg_session_destroy(teg_session* session) {
   if (!session) return;
   teg_device* device = session->device;
   unlink_session(session);
+  if (tegi_load_state(&session->is_running)) {
+    tegi_fetch_add_relaxed(&device->running_count, ~UINT64_C(0));
+  }
   tegi_slab_each(&session->blocks, end_buffer, session);
   drain_streams(session);
   tegi_lock_acquire(&session->lock);
@@ -292,6 +295,7 @@ teg_result teg_session_run_begin(teg_session* session, teg_error* err) {
                           "run_begin: session \"%.60s\" is in a run already",
                           session->name);
   }
+  tegi_fetch_add_relaxed(&session->device->running_count, 1);
   tegi_stream_id stream = session->first_stream->timeline.id;
   tegi_mutex_lock(&session->growth);
   for (uint32_t i = 0; i < session->slot_count; ++i) {
@@ -318,6 +322,7 @@ teg_result teg_session_run_end(teg_session* session, teg_error* err) {
   }
   tegi_mutex_unlock(&session->growth);
   (void)tegi_change_state(&session->is_running, 2, 0);
+  tegi_fetch_add_relaxed(&device->running_count, ~UINT64_C(0));
   tegi_fetch_add_relaxed(&device->run_clock, 1);
   tegi_session_collect(session);
   (void)tegi_device_collect_orphans(device);

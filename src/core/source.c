@@ -578,6 +578,14 @@ uint64_t tegi_device_trim_heaps(teg_device* device, uint64_t min_age_runs) {
   }
 }
 
+// Whether it is worth looking for idle sessions: a glance without a lock.
+static bool has_idle_others(const teg_session* own) {
+  const teg_device* device = own->device;
+  uint64_t idle = tegi_load_relaxed(&device->session_count) -
+                  tegi_load_relaxed(&device->running_count);
+  return idle > (tegi_load_state(&own->is_running) ? 0u : 1u);
+}
+
 // An idle session other than |own| whose growth mutex is now held; the search
 // goes on behind |after|. The registry is held.
 static teg_session* next_idle(teg_device* device, const teg_session* own,
@@ -593,7 +601,7 @@ static teg_session* next_idle(teg_device* device, const teg_session* own,
 static uint64_t lent(tegi_source* source) {
   teg_session* own = session_of(source);
   teg_device* device = own->device;
-  if (!is_alone(device)) {
+  if (has_idle_others(own)) {
     tegi_mutex_lock(&device->registry);
     teg_session* session = NULL;
     while ((session = next_idle(device, own, session)) != NULL) {
@@ -611,7 +619,7 @@ static uint64_t lent(tegi_source* source) {
 static uint64_t trim_idle(tegi_source* source, uint64_t wanted) {
   teg_session* own = session_of(source);
   teg_device* device = own->device;
-  if (is_alone(device)) return 0;
+  if (!has_idle_others(own)) return 0;
   uint64_t bytes = 0;
   tegi_mutex_lock(&device->registry);
   teg_session* session = next_idle(device, own, NULL);
@@ -648,7 +656,7 @@ static uint32_t tiles_borrow(tegi_source* source, const tegi_policy* asking,
   teg_session* own = session_of(source);
   teg_device* device = own->device;
   uint32_t got = borrow_from(own, asking, count, may_wait, stream);
-  if (got == count || is_alone(device)) return got;
+  if (got == count || !has_idle_others(own)) return got;
   tegi_mutex_lock(&device->registry);
   teg_session* session = next_idle(device, own, NULL);
   while (session) {
