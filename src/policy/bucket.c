@@ -10,12 +10,6 @@
 #include "base/error.h"
 #include "policy/whole.h"
 
-typedef struct bucket_policy {
-  tegi_policy base;
-  tegi_policy_env env;
-  tegi_class_table table;
-} bucket_policy;
-
 enum { MOST_CLASSES = 4096 };
 
 static const char ort_table[] =
@@ -23,10 +17,6 @@ static const char ort_table[] =
     "32768:50 65536:50 131072:50 262144:50 524288:50 1048576:50 2097152:30 "
     "4194304:20 8388608:10 12582912:10 16777216:10 26214400:15 33554432:22 "
     "44236800:2 58982400:6 67108864:6 134217728:6 167772160:6";
-
-static bucket_policy* cast(tegi_policy* policy) {
-  return (bucket_policy*)policy;
-}
 
 static teg_result bad_table(teg_error* err, const char* at, const char* why) {
   return tegi_error_set(err, TEG_INVALID,
@@ -80,9 +70,9 @@ teg_result tegi_buckets_check(const char* text, teg_error* err) {
 }
 
 static void destroy(tegi_policy* policy) {
-  bucket_policy* self = cast(policy);
+  tegi_class_policy* self = tegi_class_policy_from(policy);
   tegi_class_table* table = &self->table;
-  tegi_class_table_retire_all(&self->env, table);
+  tegi_class_policy_retire_all(self);
   tegi_host* host = self->env.host;
   tegi_host_free(host, table->items, table->count * sizeof *table->items);
   tegi_host_free(host, self, sizeof *self);
@@ -95,17 +85,16 @@ static teg_result create(const tegi_policy_env* env, tegi_policy** out_policy,
   uint32_t count = 0;
   teg_result result = parse_table(text, NULL, &count, err);
   if (result != TEG_OK) return result;
-  bucket_policy* self = tegi_host_alloc(env->host, sizeof *self);
+  tegi_class_policy* self =
+      tegi_class_policy_new(env, &tegi_policy_bucket, sizeof *self, err);
+  if (!self) return TEG_OUT_OF_HOST_MEMORY;
   tegi_class* items = tegi_host_calloc(env->host, count, sizeof *items);
-  if (!self || !items) {
-    tegi_host_free(env->host, items, count * sizeof *items);
+  if (!items) {
     tegi_host_free(env->host, self, sizeof *self);
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
                           "policy bucket: no host memory");
   }
   (void)parse_table(text, items, &count, NULL);
-  self->base.ops = &tegi_policy_bucket;
-  self->env = *env;
   self->table.items = items;
   self->table.count = count;
   tegi_class_table_index(&self->table);
@@ -114,36 +103,7 @@ static teg_result create(const tegi_policy_env* env, tegi_policy** out_policy,
 }
 
 static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
-  bucket_policy* self = cast(policy);
-  return tegi_class_table_take(&self->env, &self->table, request);
-}
-
-static void give(tegi_policy* policy, tegi_block* block) {
-  bucket_policy* self = cast(policy);
-  tegi_class_table_give(&self->env, &self->table, block);
-}
-
-static teg_result grow(tegi_policy* policy, const tegi_request* request,
-                       tegi_block** out_block, teg_error* err) {
-  bucket_policy* self = cast(policy);
-  return tegi_class_table_grow(&self->env, &self->table, request, out_block,
-                               err);
-}
-
-static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
-                     tegi_stream_id stream) {
-  bucket_policy* self = cast(policy);
-  return tegi_class_table_trim(&self->env, &self->table, wanted, is_idle_only,
-                               stream);
-}
-
-static void lend_buffers(tegi_policy* policy) {
-  bucket_policy* self = cast(policy);
-  tegi_class_table_lend(&self->env, &self->table);
-}
-
-static teg_result validate(tegi_policy* policy, teg_error* err) {
-  return tegi_class_table_validate(&cast(policy)->table, "bucket", err);
+  return tegi_class_policy_take(tegi_class_policy_from(policy), request);
 }
 
 const tegi_policy_ops tegi_policy_bucket = {
@@ -152,9 +112,9 @@ const tegi_policy_ops tegi_policy_bucket = {
     .create = create,
     .destroy = destroy,
     .take = take,
-    .give = give,
-    .grow = grow,
-    .trim = trim,
-    .lend_buffers = lend_buffers,
-    .validate = validate,
+    .give = tegi_class_policy_give,
+    .grow = tegi_class_policy_grow,
+    .trim = tegi_class_policy_trim,
+    .lend_buffers = tegi_class_policy_lend,
+    .validate = tegi_class_policy_validate,
 };

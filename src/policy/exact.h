@@ -7,9 +7,7 @@
 #include "policy/whole.h"
 
 typedef struct tegi_exact {
-  tegi_policy base;
-  tegi_policy_env env;
-  tegi_class_table table;  // in the order in which the sizes were first seen
+  tegi_class_policy kept;  // classes in the order their sizes were first seen
   size_t class_capacity;
   uint32_t* slots;  // hash of the size to class index + 1; 0 = empty
   uint32_t slot_count;
@@ -20,12 +18,7 @@ teg_result tegi_exact_create(const tegi_policy_env* env,
                              tegi_policy** out_policy, teg_error* err);
 void tegi_exact_destroy(tegi_policy* policy);
 tegi_block* tegi_exact_take(tegi_policy* policy, const tegi_request* request);
-void tegi_exact_give(tegi_policy* policy, tegi_block* block);
 teg_result tegi_exact_grow(tegi_policy* policy, const tegi_request* request,
                            tegi_block** out_block, teg_error* err);
-uint64_t tegi_exact_trim(tegi_policy* policy, uint64_t wanted,
-                         bool is_idle_only, tegi_stream_id stream);
-void tegi_exact_lend(tegi_policy* policy);
-teg_result tegi_exact_validate(tegi_policy* policy, teg_error* err);
 
 #endif  // TEGULA_POLICY_EXACT_H

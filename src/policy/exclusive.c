@@ -6,15 +6,12 @@
 // largest size are served exactly and not kept.
 #include <math.h>
 
-#include "base/error.h"
 #include "policy/whole.h"
 
 enum { CLASS_COUNT = 24, SWEEPS_PER_AGE = 5 };
 
 typedef struct exclusive_policy {
-  tegi_policy base;
-  tegi_policy_env env;
-  tegi_class_table table;
+  tegi_class_policy kept;
   tegi_class classes[CLASS_COUNT];
   uint64_t request_count;
   uint64_t next_sweep;
@@ -25,8 +22,8 @@ static exclusive_policy* cast(tegi_policy* policy) {
 }
 
 static void space_classes(exclusive_policy* self) {
-  const tegi_policy_options* options = self->env.options;
-  uint64_t granularity = self->env.caps->buffer_granularity;
+  const tegi_policy_options* options = self->kept.env.options;
+  uint64_t granularity = self->kept.env.caps->buffer_granularity;
   double least = log2((double)options->exclusive_min_bytes);
   uint64_t largest =
       tegi_max_u64(options->exclusive_max_bytes, options->exclusive_min_bytes);
@@ -38,38 +35,34 @@ static void space_classes(exclusive_policy* self) {
     if (count > 0 && size <= self->classes[count - 1].size) continue;
     self->classes[count++] = (tegi_class){.size = size, .limit = UINT32_MAX};
   }
-  self->table.items = self->classes;
-  self->table.count = count;
-  tegi_class_table_index(&self->table);
+  self->kept.table.items = self->classes;
+  self->kept.table.count = count;
+  tegi_class_table_index(&self->kept.table);
 }
 
 static teg_result create(const tegi_policy_env* env, tegi_policy** out_policy,
                          teg_error* err) {
-  exclusive_policy* self = tegi_host_alloc(env->host, sizeof *self);
-  if (!self) {
-    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
-                          "policy exclusive: no host memory");
-  }
-  self->base.ops = &tegi_policy_exclusive;
-  self->env = *env;
+  exclusive_policy* self =
+      tegi_class_policy_new(env, &tegi_policy_exclusive, sizeof *self, err);
+  if (!self) return TEG_OUT_OF_HOST_MEMORY;
   space_classes(self);
-  *out_policy = &self->base;
+  *out_policy = &self->kept.base;
   return TEG_OK;
 }
 
 static void destroy(tegi_policy* policy) {
   exclusive_policy* self = cast(policy);
-  tegi_class_table_retire_all(&self->env, &self->table);
-  tegi_host_free(self->env.host, self, sizeof *self);
+  tegi_class_policy_retire_all(&self->kept);
+  tegi_host_free(self->kept.env.host, self, sizeof *self);
 }
 
 // Retires what has been free for exclusive_age requests.
 static void sweep(exclusive_policy* self) {
-  uint64_t age = self->env.options->exclusive_age_requests;
+  uint64_t age = self->kept.env.options->exclusive_age_requests;
   self->next_sweep = self->request_count + age / SWEEPS_PER_AGE + 1;
   if (self->request_count < age) return;
-  for (uint32_t i = 0; i < self->table.count; ++i) {
-    tegi_class_retire_aged(&self->env, &self->table.items[i],
+  for (uint32_t i = 0; i < self->kept.table.count; ++i) {
+    tegi_class_retire_aged(&self->kept.env, &self->kept.table.items[i],
                            self->request_count - age);
   }
 }
@@ -77,7 +70,7 @@ static void sweep(exclusive_policy* self) {
 static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
   exclusive_policy* self = cast(policy);
   if (self->request_count >= self->next_sweep) sweep(self);
-  tegi_block* block = tegi_class_table_take(&self->env, &self->table, request);
+  tegi_block* block = tegi_class_policy_take(&self->kept, request);
   if (block) self->request_count++;
   return block;
 }
@@ -85,35 +78,18 @@ static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
 static void give(tegi_policy* policy, tegi_block* block) {
   exclusive_policy* self = cast(policy);
   block->cold_since = self->request_count;
-  tegi_class_table_give(&self->env, &self->table, block);
+  tegi_class_policy_give(policy, block);
 }
 
 static teg_result grow(tegi_policy* policy, const tegi_request* request,
                        tegi_block** out_block, teg_error* err) {
   exclusive_policy* self = cast(policy);
-  teg_result result =
-      tegi_class_table_grow(&self->env, &self->table, request, out_block, err);
+  teg_result result = tegi_class_policy_grow(policy, request, out_block, err);
   // Counted here and not in take, which is asked more than once for these.
-  tegi_lock_acquire(self->env.lock);
+  tegi_lock_acquire(self->kept.env.lock);
   if (result == TEG_OK) self->request_count++;
-  tegi_lock_release(self->env.lock);
+  tegi_lock_release(self->kept.env.lock);
   return result;
-}
-
-static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
-                     tegi_stream_id stream) {
-  exclusive_policy* self = cast(policy);
-  return tegi_class_table_trim(&self->env, &self->table, wanted, is_idle_only,
-                               stream);
-}
-
-static void lend_buffers(tegi_policy* policy) {
-  exclusive_policy* self = cast(policy);
-  tegi_class_table_lend(&self->env, &self->table);
-}
-
-static teg_result validate(tegi_policy* policy, teg_error* err) {
-  return tegi_class_table_validate(&cast(policy)->table, "exclusive", err);
 }
 
 const tegi_policy_ops tegi_policy_exclusive = {
@@ -124,7 +100,7 @@ const tegi_policy_ops tegi_policy_exclusive = {
     .take = take,
     .give = give,
     .grow = grow,
-    .trim = trim,
-    .lend_buffers = lend_buffers,
-    .validate = validate,
+    .trim = tegi_class_policy_trim,
+    .lend_buffers = tegi_class_policy_lend,
+    .validate = tegi_class_policy_validate,
 };

@@ -11,7 +11,7 @@ static teg_result create(const tegi_policy_env* env, tegi_policy** out_policy,
 }
 
 static void submitted(tegi_policy* policy) {
-  tegi_exact* self = (tegi_exact*)policy;
+  tegi_class_policy* self = tegi_class_policy_from(policy);
   for (uint32_t i = 0; i < self->table.count; ++i) {
     tegi_class* entry = &self->table.items[i];
     if (entry->newest) (void)tegi_class_retire_all(&self->env, entry);
@@ -24,9 +24,9 @@ const tegi_policy_ops tegi_policy_lazy = {
     .create = create,
     .destroy = tegi_exact_destroy,
     .take = tegi_exact_take,
-    .give = tegi_exact_give,
+    .give = tegi_class_policy_give,
     .grow = tegi_exact_grow,
-    .trim = tegi_exact_trim,
+    .trim = tegi_class_policy_trim,
     .submitted = submitted,
-    .validate = tegi_exact_validate,
+    .validate = tegi_class_policy_validate,
 };

@@ -14,9 +14,9 @@ const tegi_policy_ops tegi_policy_simple = {
     .create = create,
     .destroy = tegi_exact_destroy,
     .take = tegi_exact_take,
-    .give = tegi_exact_give,
+    .give = tegi_class_policy_give,
     .grow = tegi_exact_grow,
-    .trim = tegi_exact_trim,
-    .lend_buffers = tegi_exact_lend,
-    .validate = tegi_exact_validate,
+    .trim = tegi_class_policy_trim,
+    .lend_buffers = tegi_class_policy_lend,
+    .validate = tegi_class_policy_validate,
 };

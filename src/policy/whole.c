@@ -147,67 +147,84 @@ static teg_result validate_class(const tegi_class* entry, const char* policy,
 
 // ---- All classes of a policy
 
-void tegi_class_table_give(const tegi_policy_env* env, tegi_class_table* table,
-                           tegi_block* block) {
+void* tegi_class_policy_new(const tegi_policy_env* env,
+                            const tegi_policy_ops* ops, size_t bytes,
+                            teg_error* err) {
+  tegi_class_policy* self = tegi_host_alloc(env->host, bytes);
+  if (!self) {
+    tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY, "policy %s: no host memory",
+                   ops->name);
+    return NULL;
+  }
+  self->base.ops = ops;
+  self->env = *env;
+  return self;
+}
+
+void tegi_class_policy_give(tegi_policy* policy, tegi_block* block) {
+  tegi_class_policy* self = tegi_class_policy_from(policy);
   tegi_class* entry =
-      block->bin == TEGI_NOT_KEPT ? NULL : &table->items[block->bin];
+      block->bin == TEGI_NOT_KEPT ? NULL : &self->table.items[block->bin];
   if (entry && entry->free_count < entry->limit) {
     tegi_class_push(entry, block);
   } else {
-    tegi_whole_retire(env, block);
+    tegi_whole_retire(&self->env, block);
   }
 }
 
-uint64_t tegi_class_table_trim(const tegi_policy_env* env,
-                               tegi_class_table* table, uint64_t wanted,
-                               bool is_idle_only, tegi_stream_id stream) {
+uint64_t tegi_class_policy_trim(tegi_policy* policy, uint64_t wanted,
+                                bool is_idle_only, tegi_stream_id stream) {
+  tegi_class_policy* self = tegi_class_policy_from(policy);
+  const tegi_class_table* table = &self->table;
   uint64_t bytes = 0;
-  tegi_lock_acquire(env->lock);
+  tegi_lock_acquire(self->env.lock);
   for (uint32_t i = 0; i < table->count && bytes < wanted; ++i) {
-    bytes += retire_class(env, &table->items[i], is_idle_only, stream);
+    bytes += retire_class(&self->env, &table->items[i], is_idle_only, stream);
   }
-  tegi_lock_release(env->lock);
+  tegi_lock_release(self->env.lock);
   return bytes;
 }
 
-void tegi_class_table_lend(const tegi_policy_env* env,
-                           tegi_class_table* table) {
-  tegi_lock_acquire(env->lock);
+void tegi_class_policy_lend(tegi_policy* policy) {
+  tegi_class_policy* self = tegi_class_policy_from(policy);
+  const tegi_class_table* table = &self->table;
+  tegi_lock_acquire(self->env.lock);
   for (uint32_t i = 0; i < table->count; ++i) {
     tegi_block* block;
     while ((block = table->items[i].oldest) != NULL) {
       unlink_block(&table->items[i], block);
-      tegi_whole_lend(env, block);
+      tegi_whole_lend(&self->env, block);
     }
   }
-  tegi_lock_release(env->lock);
+  tegi_lock_release(self->env.lock);
 }
 
-void tegi_class_table_retire_all(const tegi_policy_env* env,
-                                 tegi_class_table* table) {
-  for (uint32_t i = 0; i < table->count; ++i) {
-    (void)tegi_class_retire_all(env, &table->items[i]);
+void tegi_class_policy_retire_all(tegi_class_policy* self) {
+  for (uint32_t i = 0; i < self->table.count; ++i) {
+    (void)tegi_class_retire_all(&self->env, &self->table.items[i]);
   }
 }
 
-teg_result tegi_class_table_validate(const tegi_class_table* table,
-                                     const char* policy, teg_error* err) {
+teg_result tegi_class_policy_validate(tegi_policy* policy, teg_error* err) {
+  const tegi_class_table* table = &tegi_class_policy_from(policy)->table;
   for (uint32_t i = 0; i < table->count; ++i) {
-    teg_result result = validate_class(&table->items[i], policy, err);
+    teg_result result =
+        validate_class(&table->items[i], policy->ops->name, err);
     if (result != TEG_OK) return result;
   }
   return TEG_OK;
 }
 
-teg_result tegi_class_table_grow(const tegi_policy_env* env,
-                                 const tegi_class_table* table,
-                                 const tegi_request* request,
-                                 tegi_block** out_block, teg_error* err) {
+teg_result tegi_class_policy_grow(tegi_policy* policy,
+                                  const tegi_request* request,
+                                  tegi_block** out_block, teg_error* err) {
+  tegi_class_policy* self = tegi_class_policy_from(policy);
   uint64_t size = tegi_max_u64(request->size, request->max_size);
-  uint32_t index = tegi_class_table_find(table, size);
-  bool is_kept = index < table->count;
-  if (is_kept) size = table->items[index].size;
-  teg_result result = tegi_whole_create(env, size, request, out_block, err);
+  uint32_t index = tegi_class_table_find(&self->table, size);
+  bool is_kept = index < self->table.count;
+  if (is_kept) size = self->table.items[index].size;
+  teg_result result =
+      tegi_whole_create(&self->env, size, request, out_block, err);
   if (result == TEG_OK) {
     (*out_block)->bin = is_kept ? (uint16_t)index : (uint16_t)TEGI_NOT_KEPT;
   }

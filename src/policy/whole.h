@@ -86,24 +86,35 @@ typedef struct tegi_class_table {
   uint16_t first_by_bit[65];  // first class >= 1 << i, if they ascend
 } tegi_class_table;
 
-// Keeps a block that was released, or retires what is of no class or more than
-// its class keeps. Locked.
-void tegi_class_table_give(const tegi_policy_env* env, tegi_class_table* table,
-                           tegi_block* block);
-// Retires classes, smallest first, until |wanted| bytes are gone;
-// |is_idle_only|: only buffers that nothing can touch any more. Not locked.
-uint64_t tegi_class_table_trim(const tegi_policy_env* env,
-                               tegi_class_table* table, uint64_t wanted,
-                               bool is_idle_only, tegi_stream_id stream);
-// Where other sessions live, all free buffers go to the device. Not locked.
-void tegi_class_table_lend(const tegi_policy_env* env, tegi_class_table* table);
+// What a policy of size classes begins with; the calls below take one.
+typedef struct tegi_class_policy {
+  tegi_policy base;
+  tegi_policy_env env;
+  tegi_class_table table;
+} tegi_class_policy;
+
+static inline tegi_class_policy* tegi_class_policy_from(tegi_policy* policy) {
+  return (tegi_class_policy*)policy;
+}
+
+// A policy of |bytes| in all, zeroed behind its environment and its calls;
+// NULL and an error without host memory.
+void* tegi_class_policy_new(const tegi_policy_env* env,
+                            const tegi_policy_ops* ops, size_t bytes,
+                            teg_error* err);
 // The policy ends: all free buffers are retired.
-void tegi_class_table_retire_all(const tegi_policy_env* env,
-                                 tegi_class_table* table);
+void tegi_class_policy_retire_all(tegi_class_policy* self);
+
+// Policy calls. Keeps a block that was released, or retires what is of no
+// class or more than its class keeps.
+void tegi_class_policy_give(tegi_policy* policy, tegi_block* block);
+// Retires classes, smallest first.
+uint64_t tegi_class_policy_trim(tegi_policy* policy, uint64_t wanted,
+                                bool is_idle_only, tegi_stream_id stream);
+void tegi_class_policy_lend(tegi_policy* policy);
 // Checks that every block is free, of its class's size, and counted, and that
 // no class keeps more than its limit.
-teg_result tegi_class_table_validate(const tegi_class_table* table,
-                                     const char* policy, teg_error* err);
+teg_result tegi_class_policy_validate(tegi_policy* policy, teg_error* err);
 
 // ---- Tables whose classes ascend by size
 
@@ -119,20 +130,19 @@ static inline uint32_t tegi_class_table_find(const tegi_class_table* table,
 }
 
 // A free buffer of the class for the request. Locked.
-static inline tegi_block* tegi_class_table_take(const tegi_policy_env* env,
-                                                tegi_class_table* table,
-                                                const tegi_request* request) {
+static inline tegi_block* tegi_class_policy_take(tegi_class_policy* self,
+                                                 const tegi_request* request) {
   uint64_t size = tegi_max_u64(request->size, request->max_size);
-  uint32_t index = tegi_class_table_find(table, size);
-  if (index == table->count) return NULL;
-  return tegi_class_take(&table->items[index], env->source, request->stream);
+  uint32_t index = tegi_class_table_find(&self->table, size);
+  if (index == self->table.count) return NULL;
+  return tegi_class_take(&self->table.items[index], self->env.source,
+                         request->stream);
 }
 
-// A new buffer of the class for the request; above the largest class an exact
-// one that is not kept. Growth mutex held, not locked.
-teg_result tegi_class_table_grow(const tegi_policy_env* env,
-                                 const tegi_class_table* table,
-                                 const tegi_request* request,
-                                 tegi_block** out_block, teg_error* err);
+// Policy call. A new buffer of the class for the request; above the largest
+// class an exact one that is not kept.
+teg_result tegi_class_policy_grow(tegi_policy* policy,
+                                  const tegi_request* request,
+                                  tegi_block** out_block, teg_error* err);
 
 #endif  // TEGULA_POLICY_WHOLE_H
