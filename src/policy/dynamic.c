@@ -201,7 +201,7 @@ static tegi_block* find_below(const dynamic_policy* self,
   if (!want->is_held) {
     most = tegi_max_u64(most, room_bytes(self, want->size));
   }
-  tegi_block* block = self->shelf.items[want->class_index - 1].newest;
+  tegi_block* block = self->shelf.items[want->class_index - 1].free.newest;
   for (int i = 0; i < BELOW_LOOKS && block; ++i) {
     if (block->size >= want->size && block->size <= most &&
         tegi_may_reuse(self->env.source, &block->use, want->stream)) {
@@ -226,7 +226,7 @@ find_other(const dynamic_policy* self, dynamic_want* want) {
 // The class's latest buffer, or NULL.
 static inline tegi_block* find_own(const dynamic_policy* self,
                                    const dynamic_want* want) {
-  tegi_block* block = self->shelf.items[want->class_index].newest;
+  tegi_block* block = self->shelf.items[want->class_index].free.newest;
   if (block && block->size <= near_bytes(want) &&
       tegi_may_reuse(self->env.source, &block->use, want->stream)) {
     return block;
@@ -300,7 +300,7 @@ static tegi_block* find_victim(const dynamic_policy* self, uint64_t needed,
   tegi_block* victim = NULL;
   double most = 0;
   for (uint32_t i = 0; i <= shelf->class_count; ++i) {
-    tegi_block* block = shelf->items[i].oldest;
+    tegi_block* block = shelf->items[i].free.oldest;
     if (!block || block->size < least) continue;
     uint64_t age = shelf->clock - block->cold_since + VICTIM_AGE;
     double score = (double)block->size * (double)age;
@@ -363,9 +363,9 @@ static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
   uint64_t bytes = 0;
   tegi_lock_acquire(self->env.lock);
   for (uint32_t i = shelf->class_count + 1; i-- > 0;) {
-    while (bytes < wanted && shelf->items[i].oldest) {
-      bytes += shelf->items[i].oldest->size;
-      retire(self, shelf->items[i].oldest);
+    while (bytes < wanted && shelf->items[i].free.oldest) {
+      bytes += shelf->items[i].free.oldest->size;
+      retire(self, shelf->items[i].free.oldest);
     }
   }
   // Whoever asks for everything back does not want it held again.
@@ -380,8 +380,8 @@ static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
 static void destroy(tegi_policy* policy) {
   dynamic_policy* self = cast(policy);
   for (uint32_t i = 0; i <= self->shelf.class_count; ++i) {
-    while (self->shelf.items[i].oldest) {
-      retire(self, self->shelf.items[i].oldest);
+    while (self->shelf.items[i].free.oldest) {
+      retire(self, self->shelf.items[i].free.oldest);
     }
   }
   free_policy(self);
@@ -590,8 +590,8 @@ static void retire_surplus(dynamic_policy* self, tegi_stream_id stream) {
   tegi_shelf_end_epoch(shelf, epoch % WINDOW_EPOCHS == 0);
   for (uint32_t i = 0; i <= shelf->class_count; ++i) {
     while (tegi_shelf_surplus(shelf, i) > 0 &&
-           is_idle(self, shelf->items[i].oldest, stream)) {
-      retire(self, shelf->items[i].oldest);
+           is_idle(self, shelf->items[i].free.oldest, stream)) {
+      retire(self, shelf->items[i].free.oldest);
     }
   }
   tegi_lock_release(self->env.lock);
@@ -603,7 +603,7 @@ static void lend_buffers(tegi_policy* policy) {
   tegi_lock_acquire(self->env.lock);
   for (uint32_t i = 0; i <= shelf->class_count; ++i) {
     tegi_block* block;
-    while ((block = shelf->items[i].oldest) != NULL) {
+    while ((block = shelf->items[i].free.oldest) != NULL) {
       tegi_shelf_remove(shelf, block);
       tegi_whole_lend(&self->env, block);
     }

@@ -70,24 +70,25 @@ static tegi_block* merge_lists(tegi_block* a, tegi_block* b) {
 static tegi_block* gather_free(tegi_shelf_class* items, uint32_t count) {
   for (uint32_t step = 1; step < count; step *= 2) {
     for (uint32_t i = 0; i + step < count; i += 2 * step) {
-      items[i].newest = merge_lists(items[i].newest, items[i + step].newest);
+      items[i].free.newest =
+          merge_lists(items[i].free.newest, items[i + step].free.newest);
     }
   }
-  return items[0].newest;
+  return items[0].free.newest;
 }
 
 static void file_oldest(tegi_shelf* shelf, tegi_block* block) {
   tegi_shelf_class* entry = &shelf->items[block->bin];
-  block->bin_prev = entry->oldest;
+  block->bin_prev = entry->free.oldest;
   block->bin_next = NULL;
-  if (entry->oldest) {
-    entry->oldest->bin_next = block;
+  if (entry->free.oldest) {
+    entry->free.oldest->bin_next = block;
   } else {
-    entry->newest = block;
+    entry->free.newest = block;
     shelf->filled[block->bin / 64] |= UINT64_C(1) << block->bin % 64;
   }
-  entry->oldest = block;
-  entry->free_count++;
+  entry->free.oldest = block;
+  entry->free.count++;
 }
 
 static void carry_limits(tegi_shelf* shelf, const tegi_shelf_class* old,
@@ -169,17 +170,8 @@ void tegi_shelf_add(tegi_shelf* shelf, tegi_block* block) {
 void tegi_shelf_remove(tegi_shelf* shelf, tegi_block* block) {
   TEG_ASSERT(block->state == TEGI_BLOCK_FREE);
   tegi_shelf_class* entry = &shelf->items[block->bin];
-  if (block->bin_prev) {
-    block->bin_prev->bin_next = block->bin_next;
-  } else {
-    entry->newest = block->bin_next;
-  }
-  if (block->bin_next) {
-    block->bin_next->bin_prev = block->bin_prev;
-  } else {
-    entry->oldest = block->bin_prev;
-  }
-  if (--entry->free_count == 0) {
+  tegi_free_list_remove(&entry->free, block);
+  if (!entry->free.newest) {
     shelf->filled[block->bin / 64] &= ~(UINT64_C(1) << block->bin % 64);
   }
   if (block->prev) {
@@ -212,7 +204,7 @@ tegi_block* tegi_shelf_find(const tegi_shelf* shelf, uint32_t class_index,
   while (index != UINT32_MAX) {
     const tegi_shelf_class* entry = &shelf->items[index];
     if (entry->bound > most) break;
-    tegi_block* block = entry->newest;
+    tegi_block* block = entry->free.newest;
     for (int i = 0; i < LOOKS_A_CLASS && block; ++i) {
       if (block->size >= size && block->size <= most &&
           tegi_may_reuse(source, &block->use, stream)) {
@@ -247,9 +239,9 @@ void tegi_shelf_end_epoch(tegi_shelf* shelf, bool is_window_over) {
 
 uint32_t tegi_shelf_surplus(const tegi_shelf* shelf, uint32_t class_index) {
   const tegi_shelf_class* entry = &shelf->items[class_index];
-  uint32_t held = entry->free_count + entry->used_count;
+  uint32_t held = entry->free.count + entry->used_count;
   uint32_t surplus = held > entry->keep_count ? held - entry->keep_count : 0;
-  return surplus < entry->free_count ? surplus : entry->free_count;
+  return surplus < entry->free.count ? surplus : entry->free.count;
 }
 
 // ---- Validity --------------------------------------------------------------
@@ -267,12 +259,12 @@ static teg_result validate_class(const tegi_shelf* shelf, uint32_t index,
     return wrong(err, "class bounds do not ascend", at);
   }
   bool is_filled = (shelf->filled[index / 64] >> index % 64) & 1;
-  if (is_filled != (entry->newest != NULL)) {
+  if (is_filled != (entry->free.newest != NULL)) {
     return wrong(err, "the bit of a class does not tell of its list", at);
   }
   uint32_t count = 0;
   const tegi_block* before = NULL;
-  for (const tegi_block* block = entry->newest; block;
+  for (const tegi_block* block = entry->free.newest; block;
        block = block->bin_next) {
     if (block->state != TEGI_BLOCK_FREE || block->bin != index ||
         block->bin_prev != before) {
@@ -284,7 +276,7 @@ static teg_result validate_class(const tegi_shelf* shelf, uint32_t index,
     before = block;
     count++;
   }
-  if (before != entry->oldest || count != entry->free_count) {
+  if (before != entry->free.oldest || count != entry->free.count) {
     return wrong(err, "free buffers are not counted right in class", at);
   }
   return TEG_OK;
@@ -328,7 +320,7 @@ teg_result tegi_shelf_validate(const tegi_shelf* shelf, teg_error* err) {
     }
     result = validate_class(shelf, i, err);
     if (result != TEG_OK) return result;
-    for (const tegi_block* block = entry->newest; block;
+    for (const tegi_block* block = entry->free.newest; block;
          block = block->bin_next) {
       free_bytes += block->size;
     }
@@ -337,7 +329,7 @@ teg_result tegi_shelf_validate(const tegi_shelf* shelf, teg_error* err) {
   if (free_bytes != shelf->held_bytes - shelf->used_bytes) {
     return wrong(err, "a free buffer is in no class", free_bytes);
   }
-  if (shelf->items[shelf->class_count + 1].newest) {
+  if (shelf->items[shelf->class_count + 1].free.newest) {
     return wrong(err, "a buffer is filed above every class", 0);
   }
   return TEG_OK;

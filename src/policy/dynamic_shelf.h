@@ -14,13 +14,12 @@
 #define TEGULA_POLICY_DYNAMIC_SHELF_H
 
 #include "base/checked.h"
+#include "policy/free_list.h"
 #include "policy/policy.h"
 
 typedef struct tegi_shelf_class {
   uint64_t bound;
-  tegi_block* newest;  // free, by when they were given back
-  tegi_block* oldest;
-  uint32_t free_count;
+  tegi_free_list free;
   uint32_t used_count;
   uint32_t peak;         // most used at once in this epoch
   uint32_t window_peak;  // the same in the epochs of the window so far
@@ -90,21 +89,10 @@ teg_result tegi_shelf_validate(const tegi_shelf* shelf, teg_error* err);
 // A free buffer is put in use, and back.
 static inline void tegi_shelf_take(tegi_shelf* shelf, tegi_block* block) {
   tegi_shelf_class* entry = &shelf->items[block->bin];
-  tegi_block* before = block->bin_prev;
-  tegi_block* after = block->bin_next;
-  if (before) {
-    before->bin_next = after;
-  } else {
-    entry->newest = after;
-    if (!after)
-      shelf->filled[block->bin / 64] &= ~(UINT64_C(1) << block->bin % 64);
+  tegi_free_list_remove(&entry->free, block);
+  if (!entry->free.newest) {
+    shelf->filled[block->bin / 64] &= ~(UINT64_C(1) << block->bin % 64);
   }
-  if (after) {
-    after->bin_prev = before;
-  } else {
-    entry->oldest = before;
-  }
-  entry->free_count--;
   if (++entry->used_count > entry->peak) entry->peak = entry->used_count;
   shelf->used_bytes += block->size;
   block->state = TEGI_BLOCK_USED;
@@ -112,19 +100,12 @@ static inline void tegi_shelf_take(tegi_shelf* shelf, tegi_block* block) {
 
 static inline void tegi_shelf_put(tegi_shelf* shelf, tegi_block* block) {
   tegi_shelf_class* entry = &shelf->items[block->bin];
-  tegi_block* after = entry->newest;
   block->state = TEGI_BLOCK_FREE;
   block->cold_since = ++shelf->clock;
-  block->bin_prev = NULL;
-  block->bin_next = after;
-  if (after) {
-    after->bin_prev = block;
-  } else {
-    entry->oldest = block;
+  if (!entry->free.newest) {
     shelf->filled[block->bin / 64] |= UINT64_C(1) << block->bin % 64;
   }
-  entry->newest = block;
-  entry->free_count++;
+  tegi_free_list_push(&entry->free, block);
   entry->used_count--;
   shelf->used_bytes -= block->size;
 }

@@ -14,7 +14,7 @@ static void submitted(tegi_policy* policy) {
   tegi_class_policy* self = tegi_class_policy_from(policy);
   for (uint32_t i = 0; i < self->table.count; ++i) {
     tegi_class* entry = &self->table.items[i];
-    if (entry->newest) (void)tegi_class_retire_all(&self->env, entry);
+    if (entry->free.newest) (void)tegi_class_retire_all(&self->env, entry);
   }
 }
 

@@ -55,29 +55,15 @@ void tegi_whole_lend(const tegi_policy_env* env, tegi_block* block) {
   tegi_slab_give(env->blocks, block);
 }
 
-static void unlink_block(tegi_class* entry, tegi_block* block) {
-  if (block->bin_prev) {
-    block->bin_prev->bin_next = block->bin_next;
-  } else {
-    entry->newest = block->bin_next;
-  }
-  if (block->bin_next) {
-    block->bin_next->bin_prev = block->bin_prev;
-  } else {
-    entry->oldest = block->bin_prev;
-  }
-  entry->free_count--;
-}
-
 // Streams that alternate each find their own behind the other's.
 enum { CLASS_LOOKS = 8 };
 
 tegi_block* tegi_class_take_slow(tegi_class* entry, tegi_source* source,
                                  tegi_stream_id stream) {
-  tegi_block* block = entry->newest;
+  tegi_block* block = entry->free.newest;
   for (uint32_t looks = CLASS_LOOKS; block && looks > 0; --looks) {
     if (tegi_may_reuse(source, &block->use, stream)) {
-      unlink_block(entry, block);
+      tegi_free_list_remove(&entry->free, block);
       block->state = TEGI_BLOCK_USED;
       return block;
     }
@@ -91,12 +77,12 @@ static uint64_t retire_class(const tegi_policy_env* env, tegi_class* entry,
                              bool is_idle_only, tegi_stream_id stream) {
   tegi_source* source = env->source;
   uint64_t bytes = 0;
-  for (tegi_block* block = entry->oldest; block;) {
+  for (tegi_block* block = entry->free.oldest; block;) {
     tegi_block* next = block->bin_prev;
     if (!is_idle_only ||
         source->ops->check(source, &block->use, TEGI_WRITE_HOST, stream) ==
             TEGI_REUSE_NOW) {
-      unlink_block(entry, block);
+      tegi_free_list_remove(&entry->free, block);
       bytes += block->size;
       tegi_whole_retire(env, block);
     }
@@ -112,8 +98,8 @@ uint64_t tegi_class_retire_all(const tegi_policy_env* env, tegi_class* entry) {
 void tegi_class_retire_aged(const tegi_policy_env* env, tegi_class* entry,
                             uint64_t oldest) {
   tegi_block* block;
-  while ((block = entry->oldest) != NULL && block->cold_since <= oldest) {
-    unlink_block(entry, block);
+  while ((block = entry->free.oldest) != NULL && block->cold_since <= oldest) {
+    tegi_free_list_remove(&entry->free, block);
     tegi_whole_retire(env, block);
   }
 }
@@ -122,7 +108,7 @@ static teg_result validate_class(const tegi_class* entry, const char* policy,
                                  teg_error* err) {
   uint32_t count = 0;
   const tegi_block* before = NULL;
-  for (const tegi_block* block = entry->newest; block;
+  for (const tegi_block* block = entry->free.newest; block;
        block = block->bin_next) {
     if (block->state != TEGI_BLOCK_FREE || block->bin_prev != before ||
         block->size < entry->size || !block->extent) {
@@ -134,7 +120,7 @@ static teg_result validate_class(const tegi_class* entry, const char* policy,
     before = block;
     count++;
   }
-  if (count == entry->free_count && entry->oldest == before &&
+  if (count == entry->free.count && entry->free.oldest == before &&
       count <= entry->limit) {
     return TEG_OK;
   }
@@ -142,7 +128,7 @@ static teg_result validate_class(const tegi_class* entry, const char* policy,
       err, TEG_BAD_STATE,
       "%s: class %" PRIu64 " counts %" PRIu32 " free buffers and has %" PRIu32
       ", its limit is %" PRIu32,
-      policy, entry->size, entry->free_count, count, entry->limit);
+      policy, entry->size, entry->free.count, count, entry->limit);
 }
 
 // ---- All classes of a policy
@@ -165,8 +151,9 @@ void tegi_class_policy_give(tegi_policy* policy, tegi_block* block) {
   tegi_class_policy* self = tegi_class_policy_from(policy);
   tegi_class* entry =
       block->bin == TEGI_NOT_KEPT ? NULL : &self->table.items[block->bin];
-  if (entry && entry->free_count < entry->limit) {
-    tegi_class_push(entry, block);
+  if (entry && entry->free.count < entry->limit) {
+    block->state = TEGI_BLOCK_FREE;
+    tegi_free_list_push(&entry->free, block);
   } else {
     tegi_whole_retire(&self->env, block);
   }
@@ -191,8 +178,8 @@ void tegi_class_policy_lend(tegi_policy* policy) {
   tegi_lock_acquire(self->env.lock);
   for (uint32_t i = 0; i < table->count; ++i) {
     tegi_block* block;
-    while ((block = table->items[i].oldest) != NULL) {
-      unlink_block(&table->items[i], block);
+    while ((block = table->items[i].free.oldest) != NULL) {
+      tegi_free_list_remove(&table->items[i].free, block);
       tegi_whole_lend(&self->env, block);
     }
   }

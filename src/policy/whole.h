@@ -7,6 +7,7 @@
 #define TEGULA_POLICY_WHOLE_H
 
 #include "base/checked.h"
+#include "policy/free_list.h"
 #include "policy/policy.h"
 
 // A block over a buffer of |bytes| exactly: adopted from the device if a free
@@ -24,38 +25,9 @@ void tegi_whole_lend(const tegi_policy_env* env, tegi_block* block);
 // One class: free buffers of one size, latest first.
 typedef struct tegi_class {
   uint64_t size;
-  tegi_block* newest;
-  tegi_block* oldest;
-  uint32_t free_count;
+  tegi_free_list free;
   uint32_t limit;  // most free buffers kept; UINT32_MAX = no limit
 } tegi_class;
-
-static inline tegi_block* tegi_class_pop(tegi_class* entry) {
-  tegi_block* block = entry->newest;
-  if (!block) return NULL;
-  entry->newest = block->bin_next;
-  if (entry->newest) {
-    entry->newest->bin_prev = NULL;
-  } else {
-    entry->oldest = NULL;
-  }
-  entry->free_count--;
-  block->state = TEGI_BLOCK_USED;
-  return block;
-}
-
-static inline void tegi_class_push(tegi_class* entry, tegi_block* block) {
-  block->state = TEGI_BLOCK_FREE;
-  block->bin_prev = NULL;
-  block->bin_next = entry->newest;
-  if (entry->newest) {
-    entry->newest->bin_prev = block;
-  } else {
-    entry->oldest = block;
-  }
-  entry->newest = block;
-  entry->free_count++;
-}
 
 // The latest free buffer that |stream| may write, among a few; NULL = none.
 tegi_block* tegi_class_take_slow(tegi_class* entry, tegi_source* source,
@@ -64,9 +36,12 @@ tegi_block* tegi_class_take_slow(tegi_class* entry, tegi_source* source,
 static inline tegi_block* tegi_class_take(tegi_class* entry,
                                           tegi_source* source,
                                           tegi_stream_id stream) {
-  if (!entry->newest) return NULL;
-  if (tegi_may_reuse(source, &entry->newest->use, stream)) {
-    return tegi_class_pop(entry);
+  tegi_block* block = entry->free.newest;
+  if (!block) return NULL;
+  if (tegi_may_reuse(source, &block->use, stream)) {
+    tegi_free_list_remove(&entry->free, block);
+    block->state = TEGI_BLOCK_USED;
+    return block;
   }
   return tegi_class_take_slow(entry, source, stream);
 }

@@ -122,14 +122,14 @@ static void buffers_are_filed_anew_by_age_when_classes_change(void** state) {
   uint64_t one = 256;
   tegi_shelf_set_bounds(&shelf, &one, 1);
   EXPECT_VALID(tegi_shelf_validate(&shelf, &err));
-  const tegi_block* at = shelf.items[1].newest;
+  const tegi_block* at = shelf.items[1].free.newest;
   for (uint32_t i = 40; i-- > 0; at = at->bin_next) {
     assert_ptr_equal(at, blocks[i]);
   }
   assert_null(at);
   tegi_shelf_set_bounds(&shelf, NULL, 0);
   EXPECT_VALID(tegi_shelf_validate(&shelf, &err));
-  assert_int_equal(shelf.items[0].free_count, 40);
+  assert_int_equal(shelf.items[0].free.count, 40);
   empty(&shelf);
 }
 
@@ -247,7 +247,7 @@ static void validity_check_finds_what_is_wrong(void** state) {
   BREAK(shelf.held_bytes);
   BREAK(shelf.used_bytes);
   BREAK(shelf.items[1].used_count);
-  BREAK(shelf.items[1].free_count);
+  BREAK(shelf.items[1].free.count);
   BREAK(block->bin);
   BREAK(block->size);
   BREAK(shelf.filled[0]);
