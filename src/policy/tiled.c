@@ -182,6 +182,23 @@ void tegi_tiled_rescan(tiled_policy* self, tegi_hole* hole) {
 
 // ---- Take and give ---------------------------------------------------------
 
+// Cuts the low end off a hole, which leaves its table. What is left of it is
+// |out_high| (NULL = nothing), for the caller to insert. NULL without host
+// memory, and the hole where it was.
+static tegi_block* cut_low(tiled_policy* self, tegi_block* hole, uint64_t size,
+                           tegi_block** out_high) {
+  tegi_tiled_remove(self, as_hole(hole));
+  tegi_block* low;
+  tegi_block* block = tegi_arena_cut(self->env.host, self->env.blocks, hole,
+                                     hole->offset, size, &low, out_high);
+  if (!block) {
+    tegi_tiled_insert(self, as_hole(hole));
+    return NULL;
+  }
+  block->chunk->unused_runs = 0;
+  return block;
+}
+
 // Cuts the low end off a hole that is backed for |size|. NULL without host
 // memory.
 static tegi_block* cut_backed(tiled_policy* self, tegi_block* hole,
@@ -190,15 +207,9 @@ static tegi_block* cut_backed(tiled_policy* self, tegi_block* hole,
   uint64_t backed = hole->bin_key;
   uint64_t hole_size = hole->size;
   uint32_t whole_count = as_hole(hole)->whole_count;
-  tegi_tiled_remove(self, as_hole(hole));
-  tegi_block* low;
   tegi_block* high;
-  tegi_block* block = tegi_arena_cut(self->env.host, self->env.blocks, hole,
-                                     hole->offset, size, &low, &high);
-  if (!block) {
-    tegi_tiled_insert(self, as_hole(hole));
-    return NULL;
-  }
+  tegi_block* block = cut_low(self, hole, size, &high);
+  if (!block) return NULL;
   if (high) {
     high->bin_key = backed - size;
     as_hole(high)->whole_count =
@@ -206,7 +217,6 @@ static tegi_block* cut_backed(tiled_policy* self, tegi_block* hole,
         whole_tiles(self, block->offset, hole_size, block->offset, size);
     tegi_tiled_insert(self, as_hole(high));
   }
-  block->chunk->unused_runs = 0;
   return block;
 }
 
@@ -351,22 +361,15 @@ static tegi_block* choose_open(tiled_policy* self, tiled_arena* arena,
 static tegi_block* cut_open(tiled_policy* self, tegi_block* hole,
                             uint64_t size) {
   tegi_prune_hole(self->env.source, hole);
-  tegi_tiled_remove(self, as_hole(hole));
-  tegi_block* low;
   tegi_block* high;
-  tegi_block* block = tegi_arena_cut(self->env.host, self->env.blocks, hole,
-                                     hole->offset, size, &low, &high);
-  if (!block) {
-    tegi_tiled_insert(self, as_hole(hole));
-    return NULL;
-  }
+  tegi_block* block = cut_low(self, hole, size, &high);
+  if (!block) return NULL;
   if (high) {
     // The tile at the border may be missing still: the rest is backed only
     // once it is there, and is scanned again then.
     tegi_tiled_rescan(self, as_hole(high));
     tegi_tiled_insert(self, as_hole(high));
   }
-  block->chunk->unused_runs = 0;
   block->is_partial = true;
   return block;
 }
