@@ -187,13 +187,9 @@ static void run_case(void** state) {
 
 // ---- Another stream's recorded batch.
 
-// A buffer recorded on one stream is freed; its bytes go to a buffer of
-// another stream only once the batch is submitted.
-static void recorded_elsewhere(scene* s) {
-  teg_buffer* old = make(s, s->a, SIZE);
-  fill(s, s->a, old, 1);
-  teg_buffer_destroy(old);
-  teg_buffer* fresh = make(s, s->b, SIZE);
+// Stream b writes |fresh| and is submitted before a's batch, which still holds
+// what the bytes were used for before.
+static void write_on_b(scene* s, teg_buffer* fresh) {
   fill(s, s->b, fresh, 2);
   submit(s, s->b);
   submit(s, s->a);
@@ -201,6 +197,16 @@ static void recorded_elsewhere(scene* s) {
   wait(s, s->b);
   expect(s, fresh, 2);
   teg_buffer_destroy(fresh);
+}
+
+// A buffer recorded on one stream is freed; its bytes go to a buffer of
+// another stream only once the batch is submitted.
+static void recorded_elsewhere(scene* s) {
+  teg_buffer* old = make(s, s->a, SIZE);
+  fill(s, s->a, old, 1);
+  teg_buffer_destroy(old);
+  teg_buffer* fresh = make(s, s->b, SIZE);
+  write_on_b(s, fresh);
 }
 
 // Handed out on its own stream and freed unused it has not become idle.
@@ -211,13 +217,7 @@ static void unused_in_between(scene* s) {
   teg_buffer* idler = make(s, s->a, SIZE);
   teg_buffer_destroy(idler);
   teg_buffer* fresh = make(s, s->b, SIZE);
-  fill(s, s->b, fresh, 2);
-  submit(s, s->b);
-  submit(s, s->a);
-  wait(s, s->a);
-  wait(s, s->b);
-  expect(s, fresh, 2);
-  teg_buffer_destroy(fresh);
+  write_on_b(s, fresh);
 }
 
 // A new owner inherits what its own stream has recorded on the bytes: another
@@ -227,13 +227,7 @@ static void inherited_and_used_elsewhere(scene* s) {
   fill(s, s->a, old, 1);
   teg_buffer_destroy(old);
   teg_buffer* fresh = make(s, s->a, SIZE);
-  fill(s, s->b, fresh, 2);
-  submit(s, s->b);
-  submit(s, s->a);
-  wait(s, s->a);
-  wait(s, s->b);
-  expect(s, fresh, 2);
-  teg_buffer_destroy(fresh);
+  write_on_b(s, fresh);
 }
 
 // ---- The CPU.
@@ -438,13 +432,7 @@ static void native_fill(scene* s, teg_stream* stream, teg_buffer* buffer,
 static void fresh_on_b_after_a(scene* s, teg_buffer* old) {
   teg_buffer_destroy(old);
   teg_buffer* fresh = make(s, s->b, SIZE);
-  fill(s, s->b, fresh, 2);
-  submit(s, s->b);
-  submit(s, s->a);
-  wait(s, s->a);
-  wait(s, s->b);
-  expect(s, fresh, 2);
-  teg_buffer_destroy(fresh);
+  write_on_b(s, fresh);
 }
 
 static void foreign_on_its_home_stream(scene* s) {
