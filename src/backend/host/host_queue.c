@@ -11,6 +11,7 @@
 // worker thread, or a thread inside wait() or tegi_hostdev_queue_run().
 #include <string.h>
 
+#include "backend/common/batch_serials.h"
 #include "backend/host/host_backend.h"
 #include "backend/host/host_fill.h"
 #include "base/checked.h"
@@ -406,15 +407,17 @@ static teg_result record_call(teg_queue_stream* queue_stream,
   return TEG_OK;
 }
 
+static teg_result check_submitted(const tegi_hostdev_stream* stream,
+                                  uint64_t serial, teg_error* err) {
+  return tegi_serial_check_submitted(tegi_load_acquire(&stream->submitted),
+                                     serial, err);
+}
+
 static teg_result record_wait(teg_queue_stream* queue_stream,
                               teg_queue_stream* other, uint64_t serial,
                               teg_error* err) {
   (void)stream_from(queue_stream);
-  uint64_t submitted = tegi_load_acquire(&stream_from(other)->submitted);
-  if (serial <= submitted) return TEG_OK;
-  return tegi_error_set(
-      err, TEG_BAD_STATE, "batch %llu is not submitted; the last one is %llu",
-      (unsigned long long)serial, (unsigned long long)submitted);
+  return check_submitted(stream_from(other), serial, err);
 }
 
 static void discard(teg_queue_stream* queue_stream) {
@@ -428,12 +431,9 @@ static teg_result submit(teg_queue_stream* queue_stream, uint64_t serial,
                          teg_error* err) {
   tegi_hostdev_stream* stream = stream_from(queue_stream);
   tegi_hostdev* device = stream->device;
-  uint64_t next = tegi_load_relaxed(&stream->submitted) + 1;
-  if (serial != next) {
-    return tegi_error_set(err, TEG_INVALID,
-                          "batch %llu is submitted where %llu is next",
-                          (unsigned long long)serial, (unsigned long long)next);
-  }
+  teg_result result = tegi_serial_check_next(
+      tegi_load_relaxed(&stream->submitted), serial, err);
+  if (result != TEG_OK) return result;
   tegi_hostdev_batch* batch = batch_begin(stream);
   if (!batch) return no_host_memory(err);
   batch->serial = serial;
@@ -459,13 +459,8 @@ static teg_result wait(teg_queue_stream* queue_stream, uint64_t serial,
                        teg_error* err) {
   tegi_hostdev_stream* stream = stream_from(queue_stream);
   tegi_hostdev* device = stream->device;
-  uint64_t submitted = tegi_load_acquire(&stream->submitted);
-  if (serial > submitted) {
-    return tegi_error_set(
-        err, TEG_BAD_STATE, "batch %llu is not submitted; the last one is %llu",
-        (unsigned long long)serial, (unsigned long long)submitted);
-  }
-  teg_result result = TEG_OK;
+  teg_result result = check_submitted(stream, serial, err);
+  if (result != TEG_OK) return result;
   tegi_mutex_lock(&device->queue_lock);
   wait_locked(stream, serial);
   if (stream->has_error) {

@@ -16,6 +16,7 @@
 //
 // A stream's lists belong to the thread that uses it, other threads read its
 // atomics and timeline. queue_lock guards the queue and the held batches.
+#include "backend/common/batch_serials.h"
 #include "backend/vulkan/vulkan_backend.h"
 #include "base/checked.h"
 #include "base/error.h"
@@ -415,11 +416,8 @@ static teg_result record_copy(teg_queue_stream* queue_stream,
 
 static teg_result check_submitted(tegi_vk_stream* stream, uint64_t serial,
                                   teg_error* err) {
-  uint64_t submitted = tegi_load_acquire(&stream->submitted);
-  if (serial <= submitted) return TEG_OK;
-  return tegi_error_set(
-      err, TEG_BAD_STATE, "batch %llu is not submitted; the last one is %llu",
-      (unsigned long long)serial, (unsigned long long)submitted);
+  return tegi_serial_check_submitted(tegi_load_acquire(&stream->submitted),
+                                     serial, err);
 }
 
 static teg_result record_wait(teg_queue_stream* queue_stream,
@@ -502,13 +500,9 @@ static teg_result submit(teg_queue_stream* queue_stream, uint64_t serial,
                          teg_error* err) {
   tegi_vk_stream* stream = stream_from(queue_stream);
   tegi_vk_device* device = stream->device;
-  uint64_t next = tegi_load_relaxed(&stream->submitted) + 1;
-  if (serial != next) {
-    return tegi_error_set(err, TEG_INVALID,
-                          "batch %llu is submitted where %llu is next",
-                          (unsigned long long)serial, (unsigned long long)next);
-  }
-  teg_result result = tegi_vk_check_alive(device, err);
+  teg_result result = tegi_serial_check_next(
+      tegi_load_relaxed(&stream->submitted), serial, err);
+  if (result == TEG_OK) result = tegi_vk_check_alive(device, err);
   if (result == TEG_OK) result = batch_begin(stream, err);
   if (result == TEG_OK) result = batch_end(device, stream->recording, err);
   if (result != TEG_OK) return result;
