@@ -700,6 +700,16 @@ static size_t build_runs(teg_device* device, const uint32_t* slots,
   return run_count;
 }
 
+static teg_result unmap_runs(teg_device* device, tegi_extent* range,
+                             const teg_tile_run* runs, size_t run_count,
+                             teg_error* err) {
+  uint64_t begin_ns = driver_enter(device);
+  teg_result result = device->tables.remap->unmap(
+      device->backend, range->memory, runs, run_count, err);
+  driver_leave(device, begin_ns);
+  return result;
+}
+
 static teg_result unmap_slots(teg_device* device, tegi_extent* range,
                               const uint32_t* slots, uint32_t count,
                               teg_error* err) {
@@ -707,10 +717,7 @@ static teg_result unmap_slots(teg_device* device, tegi_extent* range,
   uint32_t from = 0;
   while (from < count) {
     size_t run_count = build_runs(device, slots, NULL, count, &from, runs);
-    uint64_t begin_ns = driver_enter(device);
-    teg_result result = device->tables.remap->unmap(
-        device->backend, range->memory, runs, run_count, err);
-    driver_leave(device, begin_ns);
+    teg_result result = unmap_runs(device, range, runs, run_count, err);
     if (result != TEG_OK) return result;
   }
   return TEG_OK;
@@ -747,6 +754,12 @@ static teg_result unmap(tegi_source* source, tegi_extent* range,
   return unmap_slots(device_of(source), range, slots, count, err);
 }
 
+static teg_result unmap_run(tegi_source* source, tegi_extent* range,
+                            uint32_t first, uint32_t count, teg_error* err) {
+  teg_tile_run run = {.range_tile_index = first, .tile_count = count};
+  return unmap_runs(device_of(source), range, &run, 1, err);
+}
+
 const tegi_source_ops tegi_core_source_ops = {
     .check = check,
     .prune = prune,
@@ -770,4 +783,5 @@ const tegi_source_ops tegi_core_source_ops = {
     .range_reserve = range_reserve,
     .map = map,
     .unmap = unmap,
+    .unmap_run = unmap_run,
 };

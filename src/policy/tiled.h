@@ -75,7 +75,8 @@ uint32_t tegi_tiled_give_back(tiled_policy* self, uint32_t count, bool may_wait,
 // needs no host memory. The session ends, so only streams of other sessions
 // can use what is in it still; what they have submitted is waited for.
 void tegi_tiled_give_all(tiled_policy* self, tegi_chunk* chunk);
-// Takes the tiles of the slots [first, end) away; their uses are over.
+// Gives the tiles of the slots [first, end), all mapped, to the device; their
+// uses are over.
 teg_result tegi_tiled_empty(tiled_policy* self, tegi_chunk* chunk,
                             uint32_t first, uint32_t end, teg_error* err);
 

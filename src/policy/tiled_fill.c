@@ -378,60 +378,40 @@ uint32_t tegi_tiled_give_back(tiled_policy* self, uint32_t count, bool may_wait,
   return given;
 }
 
+// Only who holds the growth mutex changes the map.
+teg_result tegi_tiled_empty(tiled_policy* self, tegi_chunk* chunk,
+                            uint32_t first, uint32_t end, teg_error* err) {
+  tegi_source* source = self->env.source;
+  teg_result result =
+      source->ops->unmap_run(source, chunk->extent, first, end - first, err);
+  if (result != TEG_OK) return result;
+  source->ops->tiles_give(source, &chunk->tiles.tiles[first], end - first);
+  tegi_lock_acquire(self->env.lock);
+  for (uint32_t slot = first; slot < end; ++slot) {
+    tegi_tilemap_clear(&chunk->tiles, slot);
+  }
+  tegi_lock_release(self->env.lock);
+  return TEG_OK;
+}
+
 void tegi_tiled_give_all(tiled_policy* self, tegi_chunk* chunk) {
-  enum { SLOTS_ON_STACK = 64 };
   tegi_source* source = self->env.source;
   for (tegi_block* hole = chunk->first; hole; hole = hole->next) {
     (void)source->ops->wait(source, &hole->use, 0, NULL);
     tegi_tiled_remove(self, (tegi_hole*)hole);
   }
-  // From the low end up no run is cut in two, so that the limit of mappings
-  // does not matter.
-  uint32_t slots[SLOTS_ON_STACK];
-  tegi_tile tiles[SLOTS_ON_STACK];
-  uint32_t slot_count = chunk->tiles.slot_count;
-  uint32_t slot = tegi_tilemap_next(&chunk->tiles, 0, slot_count, true);
-  while (slot < slot_count) {
-    uint32_t count = 0;
-    while (slot < slot_count && count < SLOTS_ON_STACK) {
-      slots[count] = slot;
-      tiles[count++] = chunk->tiles.tiles[slot];
-      tegi_tilemap_clear(&chunk->tiles, slot);
-      slot = tegi_tilemap_next(&chunk->tiles, slot + 1, slot_count, true);
-    }
-    if (source->ops->unmap(source, chunk->extent, slots, count, NULL) ==
-        TEG_OK) {
-      source->ops->tiles_give(source, tiles, count);
-    }
+  // A whole run at a time, so that the limit of mappings does not matter: cut
+  // in two, a run can need one more.
+  const tegi_tilemap* tiles = &chunk->tiles;
+  uint32_t end = tiles->slot_count;
+  uint32_t first = tegi_tilemap_next(tiles, 0, end, true);
+  while (first < end) {
+    uint32_t run_end = tegi_tilemap_next(tiles, first, end, false);
+    (void)tegi_tiled_empty(self, chunk, first, run_end, NULL);
+    first = tegi_tilemap_next(tiles, run_end, end, true);
   }
   for (tegi_block* hole = chunk->first; hole; hole = hole->next) {
     tegi_tiled_rescan(self, (tegi_hole*)hole);
     tegi_tiled_insert(self, (tegi_hole*)hole);
   }
-}
-
-teg_result tegi_tiled_empty(tiled_policy* self, tegi_chunk* chunk,
-                            uint32_t first, uint32_t end, teg_error* err) {
-  uint32_t count = tegi_tilemap_count(&chunk->tiles, first, end);
-  gathering g;
-  if (!begin_gathering(&g, self, count, 0)) {
-    end_gathering(&g);
-    return no_memory(err);
-  }
-  for (uint32_t i = 0; i < count; ++i) {
-    g.slots[i] = first + i;
-    g.tiles[i] = chunk->tiles.tiles[first + i];
-  }
-  teg_result result = self->env.source->ops->unmap(
-      self->env.source, chunk->extent, g.slots, count, err);
-  if (result == TEG_OK) {
-    tegi_lock_acquire(self->env.lock);
-    for (uint32_t i = 0; i < count; ++i) {
-      tegi_tilemap_clear(&chunk->tiles, first + i);
-    }
-    tegi_lock_release(self->env.lock);
-    self->env.source->ops->tiles_give(self->env.source, g.tiles, count);
-  }
-  end_gathering(&g);
-  return result;
 }

@@ -545,6 +545,21 @@ static void at_the_mapping_limit_nothing_is_lost(void** state) {
   core_validate(&fx, session);
 }
 
+// Each session's run of tiles starts at the low end of its range, so that
+// taking a part of it away would be one mapping more.
+static void at_the_mapping_limit_sessions_give_every_tile_back(void** state) {
+  (void)state;
+  open_null("mapping_limit=16", "policy=tiled;slack=0");
+  teg_session* others[8];
+  for (int i = 0; i < 8; ++i) {
+    others[i] = core_session(&fx, "other", "policy=tiled;slack=0");
+    (void)core_buffer(&fx, others[i], 200 * TILE);
+  }
+  for (int i = 0; i < 8; ++i) teg_session_destroy(others[i]);
+  (void)teg_device_trim(fx.device, TEG_TRIM_ALL);
+  assert_int_equal(core_device_stats(&fx).reserved_bytes, 0);
+}
+
 static void at_the_mapping_limit_growing_buffers_say_so(void** state) {
   (void)state;
   open_null("mapping_limit=16", "policy=tiled;slack=0");
@@ -685,6 +700,7 @@ int main(void) {
       TEST(a_dedicated_buffer_is_an_object_of_its_own),
       TEST(without_remap_requests_are_placed_within_heaps),
       TEST(at_the_mapping_limit_nothing_is_lost),
+      TEST(at_the_mapping_limit_sessions_give_every_tile_back),
       TEST(at_the_mapping_limit_growing_buffers_say_so),
       TEST(a_trim_gives_every_idle_tile_back),
       TEST(what_was_trimmed_comes_back_when_it_is_needed),
