@@ -106,7 +106,7 @@ static int print_options_json(void) {
 }
 
 static void print_options_table(void) {
-  enum { KEY = 17, SCOPE = 9, RANGE = 20, DEFAULT = 9 };
+  enum { KEY = 19, SCOPE = 9, RANGE = 20, DEFAULT = 9 };
   enum { INDENT = KEY + SCOPE + RANGE + DEFAULT };
   size_t width = cli_width(stdout, 120);
   width = width < INDENT + 30 ? 30 : width - INDENT;

@@ -8,7 +8,9 @@
 // one device; the groups below are all functions of that device:
 //   device  always there          remap  tiles can be moved under addresses
 //   map     memory has a host pointer    queue  commands are run later
-// A group that a device lacks is NULL, never a stub.
+//   kernel  commands can be the program's kernels
+// A group that a device lacks is NULL, never a stub; so is a function whose
+// text says that it may be NULL.
 //
 // Units: bytes unless the name says otherwise. Ownership: every object made
 // here is given back through the same table before close(). Threads: core
@@ -65,6 +67,11 @@ typedef struct teg_backend_caps {
   uint64_t total_bytes;           // of device memory; 0 = not known
   teg_remap_kind remap;
   uint64_t max_range_bytes;  // largest address range; 0 = no limit
+  // Offsets of a kernel's bindings, and of its parameters; powers of two.
+  uint64_t binding_alignment;
+  uint64_t parameter_alignment;
+  uint64_t max_parameter_bytes;  // of one dispatch
+  uint32_t max_group_count[3];   // of one dispatch
 } teg_backend_caps;
 
 // What a device is, for people. Filled in without keeping the device open.
@@ -117,18 +124,66 @@ typedef struct teg_span {
   uint64_t owner;
 } teg_span;
 
-// A kernel that is a C function: called with one pointer per binding while
-// its batch executes, on the device's worker thread. A result other than
-// TEG_OK is kept as the batch's error. It must not wait for a stream.
-typedef teg_result (*teg_host_kernel)(void* user, void* const* pointers,
-                                      const uint64_t* sizes,
-                                      uint32_t binding_count);
+// What a kernel does with one of its bindings.
+typedef uint32_t teg_access;
+enum {
+  TEG_ACCESS_READ = 1u << 0,
+  TEG_ACCESS_WRITE = 1u << 1,
+  TEG_ACCESS_READ_WRITE = TEG_ACCESS_READ | TEG_ACCESS_WRITE,
+};
+
+enum { TEG_MOST_BINDINGS = 32 };
+
+// One dispatch, as a kernel that is a C function sees it.
+typedef struct teg_invocation {
+  void* user;             // of the kernel
+  void* const* pointers;  // of the bindings, in order
+  const uint64_t* sizes;  // of the bindings
+  uint32_t binding_count;
+  uint32_t group_count[3];
+  const void* parameters;  // NULL if there are none
+  uint64_t parameter_bytes;
+} teg_invocation;
+
+// A kernel that is a C function: called once a dispatch while its batch
+// executes, on the device's worker thread. A result other than TEG_OK is kept
+// as the batch's error. It must not wait for a stream.
+typedef teg_result (*teg_host_kernel)(const teg_invocation* invocation);
+
+// A kernel in the forms it has; a device takes the one it understands.
+//   SPIR-V    bindings are storage buffers 0, 1, ... of descriptor set 0; the
+//             parameters, if any, the uniform buffer behind the last of them
+//   function  as above
+typedef struct teg_kernel_params {
+  uint32_t struct_size;
+  const char* name;  // for errors
+  const uint32_t* spirv;
+  size_t spirv_bytes;
+  const char* entry_point;  // of the SPIR-V; NULL = "main"
+  teg_host_kernel function;
+  void* user;
+  const teg_access* bindings;  // one each
+  uint32_t binding_count;
+  uint32_t parameter_bytes;  // 0 = none
+} teg_kernel_params;
 
 typedef struct teg_binding {
   teg_span span;
   bool is_read;
   bool is_written;
 } teg_binding;
+
+// A kernel as a device has it.
+typedef struct teg_backend_kernel teg_backend_kernel;
+
+typedef struct teg_dispatch {
+  teg_backend_kernel* kernel;
+  const teg_binding* bindings;  // as many as the kernel has
+  uint32_t binding_count;
+  teg_span parameters;       // memory NULL = none
+  uint32_t group_count[3];   // where |indirect| is NULL
+  const teg_span* indirect;  // three 32-bit counts in memory, read when it runs
+} teg_dispatch;
 
 typedef struct teg_backend_open_params {
   uint32_t struct_size;
@@ -158,11 +213,24 @@ typedef struct teg_device_ops {
   // remap group, of buffer_granularity. Errors as above.
   teg_result (*heap_create)(teg_backend_device* device, uint64_t size,
                             teg_memory** out_heap, teg_error* err);
+  // A buffer of memory that always has host pointers, for what passes between
+  // the CPU and the device: staging, parameters. |is_readback|: the CPU reads
+  // it, so it is cached. NULL where buffer_create's memory is as good.
+  teg_result (*staging_create)(teg_backend_device* device, uint64_t size,
+                               bool is_readback, teg_memory** out_memory,
+                               teg_error* err);
   // Gives a buffer or heap back. It is idle, and no tile of it is mapped.
   void (*memory_destroy)(teg_backend_device* device, teg_memory* memory);
 } teg_device_ops;
 
 // Tiles under addresses. NULL where the device cannot.
+//
+// Where remapping is TEG_REMAP_QUEUE_ORDERED, map and unmap are recorded on a
+// stream of their own, bind_stream: record_wait on it says what they come
+// after, submit hands all that was recorded to the queue as one batch, and
+// other streams record_wait for that batch before they touch the bytes. What
+// is mapped counts as changed from the call on, for the checks of the next
+// one; discard takes back what was not submitted. One thread at a time.
 typedef struct teg_remap_ops {
   uint32_t abi_version;
   uint32_t struct_size;
@@ -184,6 +252,9 @@ typedef struct teg_remap_ops {
   teg_result (*unmap)(teg_backend_device* device, teg_memory* range,
                       const teg_tile_run* runs, size_t run_count,
                       teg_error* err);
+  // Where remapping is queue-ordered: the stream of map and unmap, as long as
+  // the device lives. It records nothing else. NULL elsewhere.
+  teg_queue_stream* (*bind_stream)(teg_backend_device* device);
 } teg_remap_ops;
 
 // Host pointers. NULL where device memory cannot be mapped.
@@ -194,6 +265,21 @@ typedef struct teg_map_ops {
   // address range only bytes with tiles under them may be touched. NULL for
   // memory that has none, as the ranges of Vulkan.
   void* (*host_pointer)(teg_backend_device* device, teg_memory* memory);
+  // The pointer to byte |offset| of an address range without a host pointer of
+  // its own, through the heap whose tile is there; |*out_bytes| from there on
+  // are in one piece. NULL where there is none. The function may be NULL.
+  void* (*tile_pointer)(teg_backend_device* device, teg_memory* range,
+                        uint64_t offset, uint64_t* out_bytes);
+  // Whether the CPU reads |memory| at the speed of its own: not so where it is
+  // write-combined. NULL = all of it is.
+  bool (*is_cached)(teg_backend_device* device, teg_memory* memory);
+  // The CPU has written the bytes; the CPU is about to read them. NULL where
+  // the CPU and the device see the same. Bytes that share
+  // buffer_alignment are flushed together.
+  teg_result (*flush)(teg_backend_device* device, teg_memory* memory,
+                      uint64_t offset, uint64_t size, teg_error* err);
+  teg_result (*invalidate)(teg_backend_device* device, teg_memory* memory,
+                           uint64_t offset, uint64_t size, teg_error* err);
 } teg_map_ops;
 
 // What a device wants to be told that it cannot see. NULL where it does not.
@@ -221,10 +307,19 @@ typedef struct teg_queue_ops {
                             uint32_t pattern, teg_error* err);
   teg_result (*record_copy)(teg_queue_stream* stream, const teg_span* target,
                             const teg_span* source, teg_error* err);
-  // NULL where commands cannot be C functions.
-  teg_result (*record_call)(teg_queue_stream* stream, teg_host_kernel kernel,
-                            void* user, const teg_binding* bindings,
-                            uint32_t binding_count, teg_error* err);
+  // Commands recorded behind it see what those before it have written, and
+  // write after those have read: of this batch, and of batches submitted to
+  // the same queue before. Without it neither is promised, between the
+  // batches of one stream neither.
+  teg_result (*record_barrier)(teg_queue_stream* stream, teg_error* err);
+  // The time at which what is recorded before is done, under a number of the
+  // stream. The last 1024 of a stream are kept. NULL where there is no clock.
+  teg_result (*record_timestamp)(teg_queue_stream* stream, uint64_t* out_number,
+                                 teg_error* err);
+  // Of a batch that is complete. Nanoseconds from any beginning.
+  // TEG_NOT_FOUND if it is not kept any more.
+  teg_result (*timestamp)(teg_queue_stream* stream, uint64_t number,
+                          uint64_t* out_ns, teg_error* err);
   // The batch recorded next waits for batch |serial| of |other|, on the
   // device. |serial| is submitted already.
   teg_result (*record_wait)(teg_queue_stream* stream, teg_queue_stream* other,
@@ -243,13 +338,32 @@ typedef struct teg_queue_ops {
   teg_result (*wait)(teg_queue_stream* stream, uint64_t serial, teg_error* err);
 } teg_queue_ops;
 
+// Kernels. NULL where there are none.
+typedef struct teg_kernel_ops {
+  uint32_t abi_version;
+  uint32_t struct_size;
+  // Nothing of |params| is kept but |function| and |user|. Returns
+  // TEG_UNSUPPORTED (not in a form that this device understands), TEG_INVALID
+  // (not SPIR-V, or its bindings are not those of |params|).
+  teg_result (*create)(teg_backend_device* device,
+                       const teg_kernel_params* params,
+                       teg_backend_kernel** out_kernel, teg_error* err);
+  // Commands that are recorded or on their way still run.
+  void (*destroy)(teg_backend_device* device, teg_backend_kernel* kernel);
+  // Checked by core: the bindings' count, alignment and size, and that bytes
+  // read and bytes written do not overlap.
+  teg_result (*record_dispatch)(teg_queue_stream* stream,
+                                const teg_dispatch* dispatch, teg_error* err);
+} teg_kernel_ops;
+
 // The tables of one device.
 typedef struct teg_backend_tables {
   const teg_device_ops* device;
   const teg_remap_ops* remap;  // NULL: cannot remap
   const teg_map_ops* map;      // NULL: no host pointers
   const teg_queue_ops* queue;
-  const teg_check_ops* check;  // NULL: nothing to tell
+  const teg_kernel_ops* kernel;  // NULL: no kernels
+  const teg_check_ops* check;    // NULL: nothing to tell
 } teg_backend_tables;
 
 struct teg_backend_device {

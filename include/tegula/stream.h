@@ -6,14 +6,23 @@
 // session, touches buffers of that session only, and is used by one thread at
 // a time.
 //
-//   fill, copy, call   go into the batch being recorded
-//   submit             hands it to the queue; returns at once
-//   wait               blocks until a submitted batch is complete
+//   write, fill, copy, dispatch  go into the batch being recorded
+//   submit                       hands it to the queue; returns at once
+//   read, wait                   block until a submitted batch is complete
+//
+// A batch stays open until one of these, or until it has batch_dispatches
+// commands, has staged batch_bytes, or is batch_age old when a command comes:
+// then it is submitted. A stream that has batches_in_flight batches on their
+// way waits for the oldest before it submits another. (Session's options.)
+//
+// Commands of a stream run in order: each sees what those before it have
+// written, whatever they are and whichever buffer names the bytes.
 #ifndef TEGULA_STREAM_H
 #define TEGULA_STREAM_H
 
 #include "tegula/backend.h"
 #include "tegula/buffer.h"
+#include "tegula/kernel.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -67,21 +76,65 @@ TEG_API TEG_NODISCARD teg_result teg_stream_read(teg_stream* stream,
                                                  uint64_t offset, void* data,
                                                  uint64_t size, teg_error* err);
 
+// A read that goes on while the program does something else.
+typedef struct teg_read teg_read;
+
+// Records a read of |size| bytes of the buffer as they are at this place of
+// the stream, and submits the batch. The ticket is ended by teg_read_finish
+// or teg_read_cancel, before its stream. Tickets hold readback memory: up to
+// ring_max bytes of it, then TEG_LIMIT.
+TEG_API TEG_NODISCARD teg_result
+teg_stream_read_begin(teg_stream* stream, teg_buffer* source, uint64_t offset,
+                      uint64_t size, teg_read** out_read, teg_error* err);
+// Whether teg_read_finish would not block.
+TEG_API bool teg_read_is_ready(teg_read* read);
+// Waits, copies the bytes to |data| and ends the ticket. If a batch that is
+// part of them failed, its error is returned, |data| is not touched and the
+// ticket has ended all the same.
+TEG_API TEG_NODISCARD teg_result teg_read_finish(teg_read* read, void* data,
+                                                 teg_error* err);
+// Ends the ticket without the bytes. NULL is fine.
+TEG_API void teg_read_cancel(teg_read* read);
+
 typedef struct teg_argument {
   teg_buffer* buffer;
-  uint64_t offset;
-  uint64_t size;  // 0 = to the end of the buffer
-  bool is_read;
-  bool is_written;
+  uint64_t offset;  // a multiple of the device's binding_alignment
+  uint64_t size;    // 0 = to the end of the buffer
 } teg_argument;
 
-// Runs a C function on the bytes when the batch executes; |user| must live
-// until then. Only on devices whose memory has host pointers.
-// Bytes bound for reading and for writing must not overlap: TEG_INVALID,
-// naming both.
-TEG_API TEG_NODISCARD teg_result teg_stream_call(
-    teg_stream* stream, teg_host_kernel kernel, void* user,
-    const teg_argument* arguments, uint32_t argument_count, teg_error* err);
+// Runs |kernel| |group_count| times, in a grid. |parameters| are copied; they
+// are as many bytes as the kernel was made with.
+// Returns TEG_INVALID for arguments that are not as many as the kernel's
+// bindings, that are misaligned or outside of their buffers, or where bytes
+// that the kernel writes are also bound elsewhere (naming both).
+TEG_API TEG_NODISCARD teg_result teg_stream_dispatch(
+    teg_stream* stream, teg_kernel* kernel, const teg_argument* arguments,
+    uint32_t argument_count, const void* parameters,
+    const uint32_t group_count[3], teg_error* err);
+
+// The same with counts that are read from memory when the dispatch runs: three
+// 32-bit words at |offset|, a multiple of 4. Counts above the device's
+// max_group_count are the program's fault.
+TEG_API TEG_NODISCARD teg_result teg_stream_dispatch_indirect(
+    teg_stream* stream, teg_kernel* kernel, const teg_argument* arguments,
+    uint32_t argument_count, const void* parameters, teg_buffer* counts,
+    uint64_t offset, teg_error* err);
+
+// A point in a stream whose time can be asked for once its batch is complete.
+typedef struct teg_timestamp {
+  uint64_t serial;
+  uint64_t number;
+} teg_timestamp;
+
+// The time when all commands recorded so far are done.
+// TEG_UNSUPPORTED where the device has no clock.
+TEG_API TEG_NODISCARD teg_result teg_stream_timestamp(
+    teg_stream* stream, teg_timestamp* out_timestamp, teg_error* err);
+// Nanoseconds from any beginning, of the same device. TEG_BAD_STATE before the
+// batch is complete, TEG_NOT_FOUND when 1024 younger ones were taken.
+TEG_API TEG_NODISCARD teg_result
+teg_stream_timestamp_ns(teg_stream* stream, const teg_timestamp* timestamp,
+                        uint64_t* out_ns, teg_error* err);
 
 // Submits the batch. An empty batch is submitted too: its serial counts.
 //   out_serial  may be NULL

@@ -18,6 +18,7 @@
 
 #include "tegula/buffer.h"
 #include "tegula/device.h"
+#include "tegula/kernel.h"
 #include "tegula/options.h"
 #include "tegula/replay.h"
 #include "tegula/result.h"

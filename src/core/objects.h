@@ -12,8 +12,10 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "core/barriers.h"
 #include "core/heaps.h"
 #include "core/options.h"
+#include "core/parameters.h"
 #include "core/reuse.h"
 #include "core/transfer.h"
 #include "range/bins.h"
@@ -61,6 +63,7 @@ struct teg_device {
   tegi_atomic_u64 lent_bytes;
   tegi_heaps heaps;  // guarded by lock
   tegi_timelines timelines;
+  bool is_barrier_off;  // for tests that show what barriers prevent
 
   // Any number of writers.
   tegi_atomic_u64 reserved_bytes;
@@ -92,6 +95,13 @@ struct teg_stream {
   tegi_atomic_u64 thread;  // that recorded or submitted last; 0 = none yet
   uint32_t pin_count;      // guarded by device->lock
   tegi_ring ring;          // staging of its uploads
+  tegi_ring readback;      // and of its downloads
+  tegi_parameters parameters;
+  // Of the batch being recorded.
+  tegi_barriers barriers;
+  uint32_t dispatch_count;
+  uint64_t staged_bytes;
+  uint64_t begin_ns;  // 0 = nothing that counts is recorded
   // Of a batch that the library waited for: for whoever waits for the stream
   // next. TEG_OK = none. Guarded by device->lock.
   teg_error kept_error;
@@ -143,6 +153,15 @@ struct teg_session {
   tegi_atomic_u64 peak_run_live_bytes;
   uint64_t published_run_bytes;
   uint64_t published_static_bytes;
+};
+
+struct teg_kernel {
+  teg_device* device;
+  char* name;
+  teg_backend_kernel* native;
+  uint32_t binding_count;
+  uint32_t parameter_bytes;
+  teg_access bindings[TEG_MOST_BINDINGS];
 };
 
 // A buffer is a block and what the caller said about it.
@@ -211,9 +230,31 @@ teg_result tegi_buffer_check_range(const teg_buffer* buffer, const char* what,
 // the buffer inherited, and stamps the buffer.
 teg_result tegi_stream_begin_use(teg_stream* stream, teg_buffer* buffer,
                                  teg_error* err);
+// Before a command is recorded and anything stamped for it: submits the batch
+// if it is full or old.
+teg_result tegi_stream_begin_command(teg_stream* stream, bool is_dispatch,
+                                     teg_error* err);
+// Records a copy of as many bytes, behind a barrier where it needs one.
+teg_result tegi_stream_record_copy(teg_stream* stream, const teg_span* to,
+                                   const teg_span* from, teg_error* err);
+// Blocks until batch |serial| of the caller's own stream is complete, and
+// submits it before if need be. Its errors are kept for the program.
+teg_result tegi_stream_wait_own(teg_stream* stream, uint64_t serial,
+                                teg_error* err);
 // As teg_stream_submit, for the ladder and waits: only when |stream| is the
 // calling thread's own, TEG_BAD_STATE otherwise.
 teg_result tegi_stream_submit_own(teg_stream* stream, teg_error* err);
+
+// ---- core/transfer.c
+// Staging memory and its host pointer. Takes the growth mutex.
+teg_result tegi_staging_create(teg_session* session, uint64_t bytes,
+                               bool is_readback, tegi_extent** out_extent,
+                               char** out_pointer, teg_error* err);
+// Gives it back when what |stream| has recorded so far is over.
+void tegi_staging_retire(teg_stream* stream, tegi_extent* extent);
+// The CPU has written bytes through a host pointer.
+teg_result tegi_device_flush(teg_device* device, teg_memory* memory,
+                             uint64_t offset, uint64_t size, teg_error* err);
 
 // ---- core/source.c
 extern const tegi_source_ops tegi_core_source_ops;
@@ -268,6 +309,12 @@ void tegi_session_restart_slack(teg_session* session);
 static inline uint64_t tegi_session_run_live(const teg_session* session) {
   return tegi_load_relaxed(&session->totals.live_bytes) -
          tegi_load_relaxed(&session->lifetimes[TEG_LIFETIME_STATIC].live_bytes);
+}
+
+static inline teg_span tegi_buffer_span(const teg_buffer* buffer,
+                                        uint64_t offset, uint64_t size) {
+  return (teg_span){buffer->block.extent->memory, buffer->block.offset + offset,
+                    size, buffer->number};
 }
 
 static inline tegi_policy* tegi_buffer_policy(const teg_buffer* buffer) {

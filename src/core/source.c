@@ -80,8 +80,13 @@ static void give_extent(teg_device* device, tegi_extent* extent) {
   tegi_lock_release(&device->lock);
 }
 
+// Made of whole tiles where there are any.
+static bool is_cut(tegi_extent_kind kind) {
+  return kind == TEGI_EXTENT_HEAP || kind == TEGI_EXTENT_RANGE;
+}
+
 static uint64_t granule(const teg_device* device, tegi_extent_kind kind) {
-  bool is_tiled = kind != TEGI_EXTENT_BUFFER && device->tables.remap;
+  bool is_tiled = is_cut(kind) && device->tables.remap;
   return is_tiled ? device->caps.tile_bytes : device->caps.buffer_granularity;
 }
 
@@ -89,15 +94,19 @@ static teg_result make(teg_device* device, tegi_extent_kind kind,
                        uint64_t bytes, tegi_extent* extent, teg_error* err) {
   teg_result result;
   uint64_t begin_ns = driver_enter(device);
-  if (kind == TEGI_EXTENT_BUFFER) {
-    result = device->tables.device->buffer_create(device->backend, bytes,
-                                                  &extent->memory, err);
-  } else if (kind == TEGI_EXTENT_HEAP) {
-    result = device->tables.device->heap_create(device->backend, bytes,
-                                                &extent->memory, err);
-  } else {
-    result = device->tables.remap->range_reserve(device->backend, bytes,
+  const teg_device_ops* ops = device->tables.device;
+  teg_backend_device* backend = device->backend;
+  bool is_staging = kind == TEGI_EXTENT_UPLOAD || kind == TEGI_EXTENT_READBACK;
+  if (kind == TEGI_EXTENT_RANGE) {
+    result = device->tables.remap->range_reserve(backend, bytes,
                                                  &extent->memory, err);
+  } else if (kind == TEGI_EXTENT_HEAP) {
+    result = ops->heap_create(backend, bytes, &extent->memory, err);
+  } else if (is_staging && ops->staging_create) {
+    result = ops->staging_create(backend, bytes, kind == TEGI_EXTENT_READBACK,
+                                 &extent->memory, err);
+  } else {
+    result = ops->buffer_create(backend, bytes, &extent->memory, err);
   }
   driver_leave(device, begin_ns);
   return result;
@@ -111,7 +120,7 @@ static teg_result create_extent(teg_device* device, tegi_extent_kind kind,
     return tegi_error_set(err, TEG_LIMIT, "%" PRIu64 " bytes: too many", bytes);
   }
   bytes = tegi_align_up(bytes, granule(device, kind));
-  if (kind != TEGI_EXTENT_BUFFER && device->caps.tile_bytes &&
+  if (is_cut(kind) && device->caps.tile_bytes &&
       bytes / device->caps.tile_bytes >= MOST_TILES) {
     return tegi_error_set(err, TEG_LIMIT,
                           "%" PRIu64
@@ -167,6 +176,14 @@ static teg_result buffer_create(tegi_source* source, uint64_t bytes,
                                 tegi_extent** out_extent, teg_error* err) {
   return create_extent(device_of(source), TEGI_EXTENT_BUFFER, bytes, out_extent,
                        err);
+}
+
+static teg_result staging_create(tegi_source* source, uint64_t bytes,
+                                 bool is_readback, tegi_extent** out_extent,
+                                 teg_error* err) {
+  return create_extent(device_of(source),
+                       is_readback ? TEGI_EXTENT_READBACK : TEGI_EXTENT_UPLOAD,
+                       bytes, out_extent, err);
 }
 
 static teg_result heap_create(tegi_source* source, uint64_t bytes,
@@ -777,6 +794,7 @@ const tegi_source_ops tegi_core_source_ops = {
     .trim_idle = trim_idle,
     .trim_lent = trim_lent,
     .buffer_create = buffer_create,
+    .staging_create = staging_create,
     .heap_create = heap_create,
     .tiles_grow = tiles_grow,
     .tiles_borrow = tiles_borrow,

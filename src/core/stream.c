@@ -69,6 +69,13 @@ static void rehome(void* user, void* record) {
   }
 }
 
+static void begin_batch(teg_stream* stream) {
+  tegi_barriers_restart(&stream->barriers);
+  stream->dispatch_count = 0;
+  stream->staged_bytes = 0;
+  stream->begin_ns = 0;
+}
+
 // Hands the recorded batch to the queue; nothing else.
 static teg_result submit_batch(teg_stream* stream, uint64_t* out_serial,
                                teg_error* err) {
@@ -76,6 +83,7 @@ static teg_result submit_batch(teg_stream* stream, uint64_t* out_serial,
   const teg_queue_ops* queue = stream->session->device->tables.queue;
   teg_result result = queue->submit(stream->queue, serial, err);
   if (result != TEG_OK) return result;
+  begin_batch(stream);
   tegi_store_release(&stream->timeline.submitted, serial);
   tegi_stream_poll(stream);
   *out_serial = serial;
@@ -88,6 +96,7 @@ static void drop_and_wait(teg_stream* stream) {
   teg_error ignored;
   uint64_t serial = tegi_load_acquire(&stream->timeline.submitted);
   queue->discard(stream->queue);
+  begin_batch(stream);
   (void)submit_batch(stream, &serial, &ignored);
   (void)queue->wait(stream->queue, serial, &ignored);
 }
@@ -102,6 +111,8 @@ void teg_stream_destroy(teg_stream* stream) {
   tegi_lock_release(&session->lock);
   drop_and_wait(stream);
   tegi_ring_destroy(stream, &stream->ring);
+  tegi_ring_destroy(stream, &stream->readback);
+  tegi_parameters_destroy(stream);
   tegi_timeline_remove(device, stream);
   device->tables.queue->stream_destroy(device->backend, stream->queue);
   tegi_host_free(&device->host, stream, sizeof *stream);
@@ -132,12 +143,6 @@ teg_result tegi_buffer_check_range(const teg_buffer* buffer, const char* what,
               " are outside of buffer %" PRIu64 ", which has %" PRIu64,
               what, offset, offset + size, buffer->number, buffer->size);
   return TEG_OK;
-}
-
-static teg_span span_of(const teg_buffer* buffer, uint64_t offset,
-                        uint64_t size) {
-  return (teg_span){buffer->block.extent->memory, buffer->block.offset + offset,
-                    size, buffer->number};
 }
 
 // Stamps a buffer with the batch being recorded.
@@ -186,9 +191,20 @@ teg_result teg_stream_fill(teg_stream* stream, teg_buffer* target,
   if (result != TEG_OK || size == 0) return result;
   result = tegi_stream_begin_use(stream, target, err);
   if (result != TEG_OK) return result;
-  teg_span span = span_of(target, offset, size);
+  teg_binding binding = {tegi_buffer_span(target, offset, size), false, true};
+  result = tegi_barriers_before(stream, &binding, 1, err);
+  if (result != TEG_OK) return result;
   const teg_queue_ops* queue = stream->session->device->tables.queue;
-  return queue->record_fill(stream->queue, &span, pattern, err);
+  return queue->record_fill(stream->queue, &binding.span, pattern, err);
+}
+
+teg_result tegi_stream_record_copy(teg_stream* stream, const teg_span* to,
+                                   const teg_span* from, teg_error* err) {
+  teg_binding bindings[2] = {{*to, false, true}, {*from, true, false}};
+  teg_result result = tegi_barriers_before(stream, bindings, 2, err);
+  if (result != TEG_OK) return result;
+  const teg_queue_ops* queue = stream->session->device->tables.queue;
+  return queue->record_copy(stream->queue, to, from, err);
 }
 
 teg_result teg_stream_copy(teg_stream* stream, teg_buffer* target,
@@ -211,70 +227,46 @@ teg_result teg_stream_copy(teg_stream* stream, teg_buffer* target,
   result = tegi_stream_begin_use(stream, target, err);
   if (result == TEG_OK) result = tegi_stream_begin_use(stream, source, err);
   if (result != TEG_OK) return result;
-  teg_span to = span_of(target, target_offset, size);
-  teg_span from = span_of(source, source_offset, size);
+  teg_span to = tegi_buffer_span(target, target_offset, size);
+  teg_span from = tegi_buffer_span(source, source_offset, size);
+  return tegi_stream_record_copy(stream, &to, &from, err);
+}
+
+// ---- Timestamps ------------------------------------------------------------
+
+teg_result teg_stream_timestamp(teg_stream* stream,
+                                teg_timestamp* out_timestamp, teg_error* err) {
+  TEG_REQUIRE(stream && out_timestamp, err, "timestamp: an argument is NULL");
+  *out_timestamp = (teg_timestamp){0};
   const teg_queue_ops* queue = stream->session->device->tables.queue;
-  return queue->record_copy(stream->queue, &to, &from, err);
-}
-
-enum { MOST_ARGUMENTS = 32 };
-
-// Two arguments of one call over the same bytes, one of them written.
-static teg_result check_conflicts(const teg_argument* arguments,
-                                  const teg_binding* bindings, uint32_t count,
-                                  teg_error* err) {
-  for (uint32_t i = 0; i < count; ++i) {
-    for (uint32_t j = i + 1; j < count; ++j) {
-      bool is_written = bindings[i].is_written || bindings[j].is_written;
-      const teg_span* a = &bindings[i].span;
-      const teg_span* b = &bindings[j].span;
-      bool is_apart = a->memory != b->memory ||
-                      a->offset + a->size <= b->offset ||
-                      b->offset + b->size <= a->offset;
-      TEG_REQUIRE(!is_written || is_apart, err,
-                  "call: argument %" PRIu32 " (buffer %" PRIu64
-                  ") and argument %" PRIu32 " (buffer %" PRIu64
-                  ") overlap and one of them is written",
-                  i, arguments[i].buffer->number, j,
-                  arguments[j].buffer->number);
-    }
-  }
-  return TEG_OK;
-}
-
-teg_result teg_stream_call(teg_stream* stream, teg_host_kernel kernel,
-                           void* user, const teg_argument* arguments,
-                           uint32_t argument_count, teg_error* err) {
-  TEG_REQUIRE(stream && kernel, err, "call: stream or kernel is NULL");
-  TEG_REQUIRE(argument_count == 0 || arguments, err, "call: arguments is NULL");
-  TEG_REQUIRE(argument_count <= MOST_ARGUMENTS, err,
-              "call: %" PRIu32 " arguments, at most %d", argument_count,
-              MOST_ARGUMENTS);
-  const teg_device* device = stream->session->device;
-  if (!device->tables.map || !device->tables.queue->record_call) {
+  if (!queue->record_timestamp) {
     return tegi_error_set(err, TEG_UNSUPPORTED,
-                          "call: this device does not run C functions");
+                          "timestamp: this device has no clock for commands");
   }
-  teg_binding bindings[MOST_ARGUMENTS];
-  for (uint32_t i = 0; i < argument_count; ++i) {
-    const teg_argument* argument = &arguments[i];
-    teg_result result = tegi_buffer_check_range(
-        argument->buffer, "call", argument->offset, argument->size, err);
-    if (result != TEG_OK) return result;
-    uint64_t size = argument->size;
-    if (size == 0) size = argument->buffer->size - argument->offset;
-    bindings[i] =
-        (teg_binding){span_of(argument->buffer, argument->offset, size),
-                      argument->is_read, argument->is_written};
-  }
-  teg_result result = check_conflicts(arguments, bindings, argument_count, err);
-  for (uint32_t i = 0; result == TEG_OK && i < argument_count; ++i) {
-    result = tegi_stream_begin_use(stream, arguments[i].buffer, err);
-  }
+  teg_result result = tegi_stream_begin_command(stream, false, err);
   if (result != TEG_OK) return result;
-  use_from_this_thread(stream);
-  return device->tables.queue->record_call(stream->queue, kernel, user,
-                                           bindings, argument_count, err);
+  out_timestamp->serial = recording_of(stream);
+  return queue->record_timestamp(stream->queue, &out_timestamp->number, err);
+}
+
+teg_result teg_stream_timestamp_ns(teg_stream* stream,
+                                   const teg_timestamp* timestamp,
+                                   uint64_t* out_ns, teg_error* err) {
+  TEG_REQUIRE(stream && timestamp && out_ns, err,
+              "timestamp_ns: an argument is NULL");
+  *out_ns = 0;
+  const teg_queue_ops* queue = stream->session->device->tables.queue;
+  if (timestamp->number == 0 || !queue->timestamp) {
+    return tegi_error_set(err, TEG_NOT_FOUND,
+                          "timestamp_ns: no such timestamp was taken");
+  }
+  if (timestamp->serial > teg_stream_completed(stream)) {
+    return tegi_error_set(err, TEG_BAD_STATE,
+                          "timestamp_ns: batch %" PRIu64
+                          " is not complete (the last one is %" PRIu64 ")",
+                          timestamp->serial, teg_stream_completed(stream));
+  }
+  return queue->timestamp(stream->queue, timestamp->number, out_ns, err);
 }
 
 // ---- Submit and wait -------------------------------------------------------
@@ -292,22 +284,73 @@ static void after_submit(teg_session* session) {
   tegi_session_collect(session);
 }
 
+// At most so many batches run ahead: the oldest is waited for.
+static teg_result bound_flight(teg_stream* stream, teg_error* err) {
+  uint64_t most = stream->session->options.batches_in_flight;
+  uint64_t submitted = tegi_load_relaxed(&stream->timeline.submitted);
+  if (most == 0 ||
+      submitted - tegi_load_relaxed(&stream->timeline.completed) < most ||
+      submitted - teg_stream_completed(stream) < most) {
+    return TEG_OK;
+  }
+  return tegi_stream_wait_own(stream, submitted - most + 1, err);
+}
+
 teg_result teg_stream_submit(teg_stream* stream, uint64_t* out_serial,
                              teg_error* err) {
   if (out_serial) *out_serial = 0;
   TEG_REQUIRE(stream, err, "submit: stream is NULL");
   use_from_this_thread(stream);
   uint64_t serial = 0;
-  teg_result result = submit_batch(stream, &serial, err);
+  teg_result result = bound_flight(stream, err);
+  if (result == TEG_OK) result = submit_batch(stream, &serial, err);
   if (result != TEG_OK) return result;
   after_submit(stream->session);
   if (out_serial) *out_serial = serial;
   return TEG_OK;
 }
 
+static bool is_full(const teg_stream* stream, bool is_dispatch) {
+  const teg_options* options = &stream->session->options;
+  if (options->batch_bytes && stream->staged_bytes >= options->batch_bytes) {
+    return true;
+  }
+  if (!is_dispatch || stream->dispatch_count == 0) return false;
+  if (options->batch_dispatches &&
+      stream->dispatch_count >= options->batch_dispatches) {
+    return true;
+  }
+  const uint64_t ns_per_ms = 1000000;
+  return options->batch_age &&
+         tegi_now_ns() - stream->begin_ns >= options->batch_age * ns_per_ms;
+}
+
+teg_result tegi_stream_begin_command(teg_stream* stream, bool is_dispatch,
+                                     teg_error* err) {
+  use_from_this_thread(stream);
+  if (is_full(stream, is_dispatch)) {
+    teg_result result = teg_stream_submit(stream, NULL, err);
+    if (result != TEG_OK) return result;
+  }
+  if (is_dispatch && stream->begin_ns == 0) stream->begin_ns = tegi_now_ns();
+  return TEG_OK;
+}
+
+teg_result tegi_stream_wait_own(teg_stream* stream, uint64_t serial,
+                                teg_error* err) {
+  if (serial == recording_of(stream)) {
+    teg_result result = teg_stream_submit(stream, NULL, err);
+    if (result != TEG_OK) return result;
+  }
+  tegi_use_set use = {.stream = stream->timeline.id, .serial = serial};
+  return tegi_device_wait(stream->session->device, &use, stream->timeline.id,
+                          err);
+}
+
 teg_result teg_stream_discard(teg_stream* stream, teg_error* err) {
   TEG_REQUIRE(stream, err, "discard: stream is NULL");
   stream->session->device->tables.queue->discard(stream->queue);
+  begin_batch(stream);
   // The serial goes on as that of an empty batch: what was stamped with it is
   // over when the batches before it are.
   return teg_stream_submit(stream, NULL, err);

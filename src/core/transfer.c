@@ -29,14 +29,21 @@ static void drop_first_slot(tegi_ring* ring) {
   ring->tail = ring->slots[ring->first_slot].end;
   ring->first_slot = (ring->first_slot + 1) % ring->slot_capacity;
   ring->slot_count--;
+  ring->dropped_count++;
 }
 
 static void reclaim(teg_stream* stream, tegi_ring* ring) {
   uint64_t completed = teg_stream_completed(stream);
-  while (ring->slot_count > 0 &&
-         ring->slots[ring->first_slot].serial <= completed) {
+  while (ring->slot_count > 0) {
+    const tegi_slot* slot = &ring->slots[ring->first_slot];
+    if (slot->is_held || slot->serial > completed) return;
     drop_first_slot(ring);
   }
+}
+
+static tegi_slot* last_slot(tegi_ring* ring) {
+  size_t last = ring->first_slot + ring->slot_count - 1;
+  return &ring->slots[last % ring->slot_capacity];
 }
 
 // Makes room for one more slot. The queue is unrolled into a larger array.
@@ -67,21 +74,58 @@ static bool take_bytes(tegi_ring* ring, uint64_t size, uint64_t serial,
   *out_offset = ring->head % ring->size;
   ring->head += size;
   size_t last = (ring->first_slot + ring->slot_count) % ring->slot_capacity;
-  ring->slots[last] = (tegi_slot){ring->head, serial};
+  ring->slots[last] = (tegi_slot){ring->head, serial, false};
   ring->slot_count++;
   return true;
 }
 
-// The ring's memory goes back once the copies that read it are over.
-static void retire_memory(teg_stream* stream, tegi_ring* ring) {
-  if (!ring->extent) return;
+// ---- Staging memory --------------------------------------------------------
+
+teg_result tegi_staging_create(teg_session* session, uint64_t bytes,
+                               bool is_readback, tegi_extent** out_extent,
+                               char** out_pointer, teg_error* err) {
+  teg_device* device = session->device;
+  tegi_source* source = &session->source.base;
+  tegi_mutex_lock(&session->growth);
+  teg_result result =
+      source->ops->staging_create(source, bytes, is_readback, out_extent, err);
+  tegi_mutex_unlock(&session->growth);
+  if (result != TEG_OK) return result;
+  *out_pointer =
+      device->tables.map->host_pointer(device->backend, (*out_extent)->memory);
+  return TEG_OK;
+}
+
+void tegi_staging_retire(teg_stream* stream, tegi_extent* extent) {
   teg_session* session = stream->session;
   tegi_use_set use = {.stream = stream->timeline.id,
                       .serial = teg_stream_recording(stream)};
   tegi_lock_acquire(&session->lock);
-  session->source.base.ops->retire(&session->source.base, ring->extent, &use);
+  session->source.base.ops->retire(&session->source.base, extent, &use);
   tegi_lock_release(&session->lock);
+}
+
+teg_result tegi_device_flush(teg_device* device, teg_memory* memory,
+                             uint64_t offset, uint64_t size, teg_error* err) {
+  const teg_map_ops* map = device->tables.map;
+  if (!map->flush) return TEG_OK;
+  return map->flush(device->backend, memory, offset, size, err);
+}
+
+static teg_result invalidate(teg_device* device, teg_memory* memory,
+                             uint64_t offset, uint64_t size, teg_error* err) {
+  const teg_map_ops* map = device->tables.map;
+  if (!map->invalidate) return TEG_OK;
+  return map->invalidate(device->backend, memory, offset, size, err);
+}
+
+// The ring's memory goes back once the copies that use it are over. Nothing of
+// it is held.
+static void retire_memory(teg_stream* stream, tegi_ring* ring) {
+  if (!ring->extent) return;
+  tegi_staging_retire(stream, ring->extent);
   ring->extent = NULL;
+  ring->dropped_count += ring->slot_count;
   ring->slot_count = 0;
   ring->head = ring->tail = 0;
 }
@@ -89,35 +133,40 @@ static void retire_memory(teg_stream* stream, tegi_ring* ring) {
 // Replaces the memory by |size| bytes. On failure the ring is as it was.
 static teg_result grow_ring(teg_stream* stream, tegi_ring* ring, uint64_t size,
                             teg_error* err) {
-  teg_session* session = stream->session;
-  teg_device* device = session->device;
-  tegi_source* source = &session->source.base;
   tegi_extent* extent;
-  tegi_mutex_lock(&session->growth);
-  teg_result result = source->ops->buffer_create(source, size, &extent, err);
-  tegi_mutex_unlock(&session->growth);
+  char* pointer;
+  bool is_readback = ring == &stream->readback;
+  teg_result result = tegi_staging_create(stream->session, size, is_readback,
+                                          &extent, &pointer, err);
   if (result != TEG_OK) return result;
   retire_memory(stream, ring);
   ring->extent = extent;
   ring->size = extent->bytes;
-  ring->pointer =
-      device->tables.map->host_pointer(device->backend, extent->memory);
+  ring->pointer = pointer;
   return TEG_OK;
 }
 
-// Waits until the oldest slot is free, submitting its batch if need be.
+// Makes the oldest slot free, by waiting for its batch.
 static teg_result wait_oldest(teg_stream* stream, tegi_ring* ring,
                               teg_error* err) {
-  uint64_t serial = ring->slots[ring->first_slot].serial;
-  if (serial == teg_stream_recording(stream)) {
-    teg_result result = teg_stream_submit(stream, NULL, err);
-    if (result != TEG_OK) return result;
+  const tegi_slot* oldest = &ring->slots[ring->first_slot];
+  if (oldest->is_held) {
+    return tegi_error_set(err, TEG_LIMIT,
+                          "read: the reads that are not finished hold all of "
+                          "the stream's %" PRIu64 " bytes of readback memory",
+                          ring->size);
   }
-  tegi_use_set use = {.stream = stream->timeline.id, .serial = serial};
-  teg_result result =
-      tegi_device_wait(device_of(stream), &use, stream->timeline.id, err);
+  teg_result result = tegi_stream_wait_own(stream, oldest->serial, err);
   if (result == TEG_OK) reclaim(stream, ring);
   return result;
+}
+
+static bool has_held_slot(const tegi_ring* ring) {
+  for (size_t i = 0; i < ring->slot_count; ++i) {
+    size_t at = (ring->first_slot + i) % ring->slot_capacity;
+    if (ring->slots[at].is_held) return true;
+  }
+  return false;
 }
 
 static teg_result ring_take(teg_stream* stream, tegi_ring* ring, uint64_t size,
@@ -137,7 +186,7 @@ static teg_result ring_take(teg_stream* stream, tegi_ring* ring, uint64_t size,
     uint64_t wanted = ring->extent ? ring->size * 2 : least;
     while (wanted < size) wanted *= 2;
     teg_result result = TEG_EXHAUSTED;
-    if (wanted <= options->ring_max) {
+    if (wanted <= options->ring_max && !has_held_slot(ring)) {
       result = grow_ring(stream, ring, wanted, err);
     }
     if (result != TEG_OK && ring->slot_count > 0) {
@@ -154,19 +203,65 @@ void tegi_ring_destroy(teg_stream* stream, tegi_ring* ring) {
   *ring = (tegi_ring){0};
 }
 
-// ---- Writing ---------------------------------------------------------------
+// ---- Host pointers of buffers ----------------------------------------------
 
-static char* pointer_of(const teg_buffer* buffer) {
+// The pointer to byte |offset| of the buffer; |*out_bytes| of it from there on
+// are in one piece. NULL where there is none.
+static char* pointer_at(const teg_buffer* buffer, uint64_t offset,
+                        uint64_t* out_bytes) {
   const teg_device* device = buffer->session->device;
-  if (!device->tables.map) return NULL;
-  char* base = device->tables.map->host_pointer(device->backend,
-                                                buffer->block.extent->memory);
-  return base ? base + buffer->block.offset : NULL;
+  const teg_map_ops* map = device->tables.map;
+  teg_memory* memory = buffer->block.extent->memory;
+  *out_bytes = buffer->size - offset;
+  if (!map) return NULL;
+  offset += buffer->block.offset;
+  char* base = map->host_pointer(device->backend, memory);
+  if (base) return base + offset;
+  if (!map->tile_pointer) return NULL;
+  uint64_t bytes = 0;
+  char* pointer = map->tile_pointer(device->backend, memory, offset, &bytes);
+  *out_bytes = tegi_min_u64(*out_bytes, bytes);
+  return pointer;
 }
+
+static bool is_mapped(const teg_buffer* buffer) {
+  uint64_t bytes;
+  return pointer_at(buffer, 0, &bytes) != NULL;
+}
+
+// Copies between the program and the buffer through host pointers; what uses
+// the bytes is over.
+static teg_result copy_mapped(teg_buffer* buffer, uint64_t offset, char* data,
+                              uint64_t size, bool is_write, teg_error* err) {
+  teg_device* device = buffer->session->device;
+  teg_memory* memory = buffer->block.extent->memory;
+  teg_result result =
+      tegi_buffer_host_access(buffer, offset, size, is_write, err);
+  while (result == TEG_OK && size > 0) {
+    uint64_t piece;
+    char* pointer = pointer_at(buffer, offset, &piece);
+    TEG_ASSERT(pointer && piece > 0);
+    piece = tegi_min_u64(piece, size);
+    uint64_t at = buffer->block.offset + offset;
+    if (is_write) {
+      memcpy(pointer, data, piece);
+      result = tegi_device_flush(device, memory, at, piece, err);
+    } else {
+      result = invalidate(device, memory, at, piece, err);
+      if (result == TEG_OK) memcpy(data, pointer, piece);
+    }
+    offset += piece;
+    data += piece;
+    size -= piece;
+  }
+  return result;
+}
+
+// ---- Writing ---------------------------------------------------------------
 
 tegi_way tegi_transfer_choose(teg_stream* stream, const teg_buffer* target) {
   if ((target->flags & TEG_BUFFER_FOREIGN) || target->foreign ||
-      !pointer_of(target)) {
+      !is_mapped(target)) {
     return TEGI_WAY_RING;
   }
   tegi_stream_poll(stream);
@@ -181,30 +276,24 @@ tegi_way tegi_transfer_choose(teg_stream* stream, const teg_buffer* target) {
   return verdict == TEGI_REUSE_NOW ? TEGI_WAY_DIRECT : TEGI_WAY_RING;
 }
 
-static teg_result write_direct(teg_buffer* target, uint64_t offset,
-                               const char* data, uint64_t size,
-                               teg_error* err) {
-  teg_result result = tegi_buffer_host_access(target, offset, size, true, err);
-  if (result != TEG_OK) return result;
-  memcpy(pointer_of(target) + offset, data, size);
-  return TEG_OK;
-}
-
 static teg_result write_piece(teg_stream* stream, teg_buffer* target,
                               uint64_t offset, const char* data, uint64_t size,
                               teg_error* err) {
   tegi_ring* ring = &stream->ring;
   uint64_t at;
-  teg_result result = ring_take(stream, ring, size, &at, err);
+  teg_result result = tegi_stream_begin_command(stream, false, err);
+  if (result == TEG_OK) result = ring_take(stream, ring, size, &at, err);
   if (result != TEG_OK) return result;
   memcpy(ring->pointer + at, data, size);
-  result = tegi_stream_begin_use(stream, target, err);
+  result =
+      tegi_device_flush(device_of(stream), ring->extent->memory, at, size, err);
+  if (result == TEG_OK) result = tegi_stream_begin_use(stream, target, err);
   if (result != TEG_OK) return result;
-  teg_span to = {target->block.extent->memory, target->block.offset + offset,
-                 size, target->number};
+  teg_span to = tegi_buffer_span(target, offset, size);
   teg_span from = {ring->extent->memory, at, size, 0};
-  return device_of(stream)->tables.queue->record_copy(stream->queue, &to, &from,
-                                                      err);
+  result = tegi_stream_record_copy(stream, &to, &from, err);
+  if (result == TEG_OK) stream->staged_bytes += size;
+  return result;
 }
 
 static bool is_out_of_memory(teg_result result) {
@@ -255,7 +344,9 @@ teg_result teg_stream_write(teg_stream* stream, teg_buffer* target,
   }
   tegi_way way = tegi_transfer_choose(stream, target);
   if (way == TEGI_WAY_DIRECT) {
-    result = write_direct(target, offset, data, size, err);
+    // Only read: the pointer is that of copy_mapped.
+    result =
+        copy_mapped(target, offset, (char*)(uintptr_t)data, size, true, err);
   } else {
     result = write_by_ring(stream, target, offset, data, size, err);
   }
@@ -288,28 +379,74 @@ static teg_result settle(teg_stream* stream, const teg_buffer* source,
   return result;
 }
 
-// Through the ring, a piece at a time.
+// A read by ticket. Its slot of the readback ring is held.
+struct teg_read {
+  teg_stream* stream;
+  uint64_t slot;  // how many slots the ring had before it
+  uint64_t at;    // in the ring
+  uint64_t size;
+  uint64_t serial;
+};
+
+// The bytes as they are at this place of the stream go to the readback ring.
+static teg_result record_read(teg_stream* stream, teg_buffer* source,
+                              uint64_t offset, uint64_t size,
+                              teg_read* out_read, teg_error* err) {
+  tegi_ring* ring = &stream->readback;
+  uint64_t at;
+  teg_result result = tegi_stream_begin_command(stream, false, err);
+  if (result == TEG_OK) result = ring_take(stream, ring, size, &at, err);
+  if (result == TEG_OK) result = tegi_stream_begin_use(stream, source, err);
+  if (result != TEG_OK) return result;
+  teg_span from = tegi_buffer_span(source, offset, size);
+  teg_span to = {ring->extent->memory, at, size, 0};
+  result = tegi_stream_record_copy(stream, &to, &from, err);
+  if (result == TEG_OK) result = teg_stream_submit(stream, NULL, err);
+  if (result != TEG_OK) return result;
+  tegi_slot* slot = last_slot(ring);
+  slot->is_held = true;
+  *out_read = (teg_read){stream, ring->dropped_count + ring->slot_count - 1, at,
+                         size, slot->serial};
+  return TEG_OK;
+}
+
+// Lets go of the slot, and of those behind it that wait for this one only.
+static void release_slot(const teg_read* read) {
+  tegi_ring* ring = &read->stream->readback;
+  uint64_t index = read->slot - ring->dropped_count;
+  size_t at = (ring->first_slot + (size_t)index) % ring->slot_capacity;
+  ring->slots[at].is_held = false;
+  reclaim(read->stream, ring);
+}
+
+static teg_result fetch(const teg_read* read, void* data, teg_error* err) {
+  teg_stream* stream = read->stream;
+  tegi_ring* ring = &stream->readback;
+  teg_result result = teg_stream_wait(stream, read->serial, err);
+  if (result == TEG_OK) {
+    result = invalidate(device_of(stream), ring->extent->memory, read->at,
+                        read->size, err);
+  }
+  if (result == TEG_OK) memcpy(data, ring->pointer + read->at, read->size);
+  release_slot(read);
+  return result;
+}
+
+// Through the readback ring, a piece at a time.
 static teg_result read_by_ring(teg_stream* stream, teg_buffer* source,
                                uint64_t offset, char* data, uint64_t size,
                                teg_error* err) {
-  tegi_ring* ring = &stream->ring;
   uint64_t most = stream->session->options.ring_max / PIECES_PER_RING;
   while (size > 0) {
     uint64_t piece = tegi_min_u64(size, most);
-    uint64_t at;
-    teg_result result = ring_take(stream, ring, piece, &at, err);
-    if (result == TEG_OK) result = tegi_stream_begin_use(stream, source, err);
+    teg_read read;
+    teg_result result = record_read(stream, source, offset, piece, &read, err);
+    if (is_out_of_memory(result) && most > LEAST_PIECE_BYTES) {
+      most /= 2;
+      continue;
+    }
+    if (result == TEG_OK) result = fetch(&read, data, err);
     if (result != TEG_OK) return result;
-    teg_span from = {source->block.extent->memory,
-                     source->block.offset + offset, piece, source->number};
-    teg_span to = {ring->extent->memory, at, piece, 0};
-    const teg_queue_ops* queue = device_of(stream)->tables.queue;
-    result = queue->record_copy(stream->queue, &to, &from, err);
-    uint64_t serial = 0;
-    if (result == TEG_OK) result = teg_stream_submit(stream, &serial, err);
-    if (result == TEG_OK) result = teg_stream_wait(stream, serial, err);
-    if (result != TEG_OK) return result;
-    memcpy(data, ring->pointer + at, piece);
     offset += piece;
     data += piece;
     size -= piece;
@@ -317,30 +454,80 @@ static teg_result read_by_ring(teg_stream* stream, teg_buffer* source,
   return TEG_OK;
 }
 
-teg_result teg_stream_read(teg_stream* stream, teg_buffer* source,
-                           uint64_t offset, void* data, uint64_t size,
-                           teg_error* err) {
+static teg_result check_read(const teg_stream* stream, const teg_buffer* source,
+                             uint64_t offset, uint64_t size, teg_error* err) {
   TEG_REQUIRE(stream, err, "read: stream is NULL");
   teg_result result =
       tegi_buffer_check_range(source, "read", offset, size, err);
   if (result != TEG_OK) return result;
-  TEG_REQUIRE(data || size == 0, err, "read: data is NULL");
   TEG_REQUIRE(source->session->device == device_of(stream), err,
               "read: buffer %" PRIu64 " is on another device than the stream",
               source->number);
-  if (!device_of(stream)->tables.map) {
-    return tegi_error_set(err, TEG_UNSUPPORTED,
-                          "read: this device has no memory with host "
-                          "pointers");
-  }
+  if (device_of(stream)->tables.map) return TEG_OK;
+  return tegi_error_set(err, TEG_UNSUPPORTED,
+                        "read: this device has no memory with host pointers");
+}
+
+// Whether the CPU reads the buffer where it is, and not slowly.
+static bool is_readable(const teg_buffer* buffer) {
+  const teg_device* device = buffer->session->device;
+  const teg_map_ops* map = device->tables.map;
+  if (!is_mapped(buffer)) return false;
+  return !map->is_cached ||
+         map->is_cached(device->backend, buffer->block.extent->memory);
+}
+
+teg_result teg_stream_read(teg_stream* stream, teg_buffer* source,
+                           uint64_t offset, void* data, uint64_t size,
+                           teg_error* err) {
+  teg_result result = check_read(stream, source, offset, size, err);
+  if (result != TEG_OK) return result;
+  TEG_REQUIRE(data || size == 0, err, "read: data is NULL");
   result = settle(stream, source, err);
   if (result != TEG_OK || size == 0) return result;
-  const char* pointer = pointer_of(source);
-  if (!pointer) {
+  if (!is_readable(source)) {
     return read_by_ring(stream, source, offset, data, size, err);
   }
-  result = tegi_buffer_host_access(source, offset, size, false, err);
+  return copy_mapped(source, offset, data, size, false, err);
+}
+
+teg_result teg_stream_read_begin(teg_stream* stream, teg_buffer* source,
+                                 uint64_t offset, uint64_t size,
+                                 teg_read** out_read, teg_error* err) {
+  TEG_REQUIRE(out_read, err, "read_begin: out_read is NULL");
+  *out_read = NULL;
+  teg_result result = check_read(stream, source, offset, size, err);
   if (result != TEG_OK) return result;
-  memcpy(data, pointer + offset, size);
+  TEG_REQUIRE(size > 0, err, "read_begin: no bytes");
+  teg_read* read = tegi_host_alloc(&device_of(stream)->host, sizeof *read);
+  if (!read) {
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                          "read_begin: no host memory for the ticket");
+  }
+  result = record_read(stream, source, offset, size, read, err);
+  if (result != TEG_OK) {
+    tegi_host_free(&device_of(stream)->host, read, sizeof *read);
+    return result;
+  }
+  *out_read = read;
   return TEG_OK;
+}
+
+bool teg_read_is_ready(teg_read* read) {
+  return read && teg_stream_completed(read->stream) >= read->serial;
+}
+
+teg_result teg_read_finish(teg_read* read, void* data, teg_error* err) {
+  TEG_REQUIRE(read && data, err, "read_finish: an argument is NULL");
+  teg_device* device = device_of(read->stream);
+  teg_result result = fetch(read, data, err);
+  tegi_host_free(&device->host, read, sizeof *read);
+  return result;
+}
+
+void teg_read_cancel(teg_read* read) {
+  if (!read) return;
+  teg_device* device = device_of(read->stream);
+  release_slot(read);
+  tegi_host_free(&device->host, read, sizeof *read);
 }

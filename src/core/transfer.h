@@ -3,10 +3,11 @@
 // Moving bytes between the program and buffers: which way a write takes, and
 // the bounded ring of staging memory that the recorded way goes through.
 //
-// A stream has one ring for uploads. It starts at ring_min, doubles when a
-// write does not fit, up to ring_max, and then waits for its oldest slots. A
-// slot is a range of ring bytes and the serial of the batch whose copy reads
-// it; slots come back in order. No lock: a stream is used by one thread.
+// A stream has a ring for uploads and one for downloads. A ring starts at
+// ring_min, doubles when something does not fit, up to ring_max, and then waits
+// for its oldest slots. A slot is a range of ring bytes and the serial of the
+// batch whose copy uses it; a download's is held until the bytes are fetched.
+// Slots come back in order. No lock: a stream is used by one thread.
 #ifndef TEGULA_CORE_TRANSFER_H
 #define TEGULA_CORE_TRANSFER_H
 
@@ -16,6 +17,7 @@
 typedef struct tegi_slot {
   uint64_t end;     // position behind the slot, counted from the ring's birth
   uint64_t serial;  // of the batch that uses it
+  bool is_held;     // by a read that is not finished
 } tegi_slot;
 
 typedef struct tegi_ring {
@@ -28,6 +30,7 @@ typedef struct tegi_ring {
   size_t slot_capacity;
   size_t first_slot;
   size_t slot_count;
+  uint64_t dropped_count;  // slots that have come back, since the ring's birth
 } tegi_ring;
 
 // How a write reaches its buffer.

@@ -106,6 +106,11 @@ typedef struct tegi_source_ops {
   uint64_t (*trim_lent)(tegi_source* source, uint64_t wanted);
   teg_result (*buffer_create)(tegi_source* source, uint64_t bytes,
                               tegi_extent** out_extent, teg_error* err);
+  // A buffer that always has a host pointer, for what passes between the CPU
+  // and the device.
+  teg_result (*staging_create)(tegi_source* source, uint64_t bytes,
+                               bool is_readback, tegi_extent** out_extent,
+                               teg_error* err);
   // A heap of this policy's own, of which no tile is in the device's pool.
   // Counts as a driver allocation; given back with retire.
   teg_result (*heap_create)(tegi_source* source, uint64_t bytes,

@@ -14,9 +14,11 @@ typedef struct tegi_extent tegi_extent;
 typedef struct tegi_chunk tegi_chunk;
 
 typedef enum tegi_extent_kind {
-  TEGI_EXTENT_BUFFER,  // a committed buffer
-  TEGI_EXTENT_HEAP,    // a heap that buffers are placed in by offset
-  TEGI_EXTENT_RANGE,   // reserved addresses, tiles mapped under them
+  TEGI_EXTENT_BUFFER,    // a committed buffer
+  TEGI_EXTENT_UPLOAD,    // staging that the CPU writes
+  TEGI_EXTENT_READBACK,  // staging that the CPU reads
+  TEGI_EXTENT_HEAP,      // a heap that buffers are placed in by offset
+  TEGI_EXTENT_RANGE,     // reserved addresses, tiles mapped under them
 } tegi_extent_kind;
 
 // A device object as policies know it. Made and retired through the source

@@ -537,7 +537,23 @@ static teg_result copy_option(teg_options* target, const teg_options* source,
   return result == TEG_OK ? teg_options_set(target, key, text, err) : result;
 }
 
-// The caller's options, with the one that makes replays repeatable.
+// What makes replays repeatable: batches complete when told, and the replay
+// alone says when they are submitted.
+static teg_result set_repeatable(replay_engine* engine) {
+  static const char* const fixed[][2] = {
+      {"completion", "told"}, {"batch_dispatches", "0"},  {"batch_bytes", "0"},
+      {"batch_age", "0"},     {"batches_in_flight", "0"},
+  };
+  teg_result result = TEG_OK;
+  for (size_t i = 0; result == TEG_OK && i < sizeof fixed / sizeof *fixed;
+       ++i) {
+    result =
+        teg_options_set(engine->options, fixed[i][0], fixed[i][1], engine->err);
+  }
+  return result;
+}
+
+// The caller's options, with those that make replays repeatable.
 static bool make_options(replay_engine* engine) {
   teg_result result = teg_options_create(&engine->host.allocator,
                                          &engine->options, engine->err);
@@ -550,10 +566,7 @@ static bool make_options(replay_engine* engine) {
     result = copy_option(engine->options, given, info->key, text, engine->err);
     if (result != TEG_OK) break;
   }
-  if (result == TEG_OK) {
-    result =
-        teg_options_set(engine->options, "completion", "told", engine->err);
-  }
+  if (result == TEG_OK) result = set_repeatable(engine);
   if (result == TEG_OK) {
     result = teg_options_get(engine->options, "policy", engine->result->policy,
                              sizeof engine->result->policy, engine->err);
@@ -576,7 +589,10 @@ static bool open_device(replay_engine* engine) {
   engine->result->tile_bytes = caps.tile_bytes;
   snprintf(engine->result->device, sizeof engine->result->device, "%s",
            teg_device_backend_name(engine->device));
-  return true;
+  if (!engine->is_verifying) return true;
+  result =
+      tegi_replay_verify_open(&engine->verify, engine->device, engine->err);
+  return result == TEG_OK || fail_call(engine, result);
 }
 
 static bool open_player(replay_engine* engine, replay_player* player,
@@ -636,6 +652,7 @@ static void close_all(replay_engine* engine) {
   }
   tegi_host_free(&engine->host, engine->players,
                  engine->params.session_count * sizeof *engine->players);
+  tegi_replay_verify_close(&engine->verify);
   teg_device_destroy(engine->device);
   teg_options_destroy(engine->options);
   engine->result->mismatch = engine->verify.mismatch;

@@ -128,6 +128,8 @@ typedef struct tegi_replay_stamp tegi_replay_stamp;
 
 typedef struct tegi_replay_verify {
   tegi_host* host;
+  teg_kernel* stamp;
+  teg_kernel* check;
   uint64_t next_number;
   tegi_replay_stamp* free_list;
   tegi_replay_stamp** chunks;
@@ -145,6 +147,10 @@ typedef struct tegi_replay_stamp_queue {
 } tegi_replay_stamp_queue;
 
 void tegi_replay_verify_init(tegi_replay_verify* verify, tegi_host* host);
+// Makes the kernels; close, before the device goes, destroys them.
+teg_result tegi_replay_verify_open(tegi_replay_verify* verify,
+                                   teg_device* device, teg_error* err);
+void tegi_replay_verify_close(tegi_replay_verify* verify);
 // Nothing is recorded or submitted any more.
 void tegi_replay_verify_deinit(tegi_replay_verify* verify);
 // Records the command that stamps |buffer|, made by event |event_index|.

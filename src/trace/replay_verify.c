@@ -72,26 +72,27 @@ uint64_t tegi_replay_stamp_find_change(const void* bytes, uint64_t size,
   return size;
 }
 
-static teg_result run_stamp(void* user, void* const* pointers,
-                            const uint64_t* sizes, uint32_t binding_count) {
-  const tegi_replay_stamp* stamp = user;
-  (void)sizes;
-  (void)binding_count;
-  tegi_replay_stamp_write(pointers[0], stamp->size, stamp->number);
+// The parameters of both kernels: the address of the stamp.
+static const tegi_replay_stamp* stamp_of(const teg_invocation* invocation) {
+  const tegi_replay_stamp* stamp;
+  memcpy((void*)&stamp, invocation->parameters, sizeof stamp);
+  return stamp;
+}
+
+static teg_result run_stamp(const teg_invocation* invocation) {
+  const tegi_replay_stamp* stamp = stamp_of(invocation);
+  tegi_replay_stamp_write(invocation->pointers[0], stamp->size, stamp->number);
   return TEG_OK;
 }
 
-static teg_result run_check(void* user, void* const* pointers,
-                            const uint64_t* sizes, uint32_t binding_count) {
-  const tegi_replay_stamp* stamp = user;
-  (void)sizes;
-  (void)binding_count;
+static teg_result run_check(const teg_invocation* invocation) {
+  const tegi_replay_stamp* stamp = stamp_of(invocation);
+  const uint8_t* bytes = invocation->pointers[0];
   uint64_t at =
-      tegi_replay_stamp_find_change(pointers[0], stamp->size, stamp->number);
+      tegi_replay_stamp_find_change(bytes, stamp->size, stamp->number);
   if (at == stamp->size) return TEG_OK;
   tegi_replay_verify* verify = stamp->verify;
   if (tegi_fetch_add_relaxed(&verify->mismatch_count, 1) == 0) {
-    const uint8_t* bytes = pointers[0];
     tegi_error_set(&verify->mismatch, TEG_HAZARD,
                    "the buffer of %" PRIu64 " bytes from event %" PRIu64
                    " was written by another: its byte %" PRIu64
@@ -106,6 +107,34 @@ void tegi_replay_verify_init(tegi_replay_verify* verify, tegi_host* host) {
   memset(verify, 0, sizeof *verify);
   verify->host = host;
   verify->next_number = 1;
+}
+
+static teg_result make_kernel(teg_device* device, const char* name,
+                              teg_host_kernel function, teg_access access,
+                              teg_kernel** out_kernel, teg_error* err) {
+  teg_kernel_params params = TEG_KERNEL_PARAMS_INIT;
+  params.name = name;
+  params.function = function;
+  params.bindings = &access;
+  params.binding_count = 1;
+  params.parameter_bytes = sizeof(tegi_replay_stamp*);
+  return teg_kernel_create(device, &params, out_kernel, err);
+}
+
+teg_result tegi_replay_verify_open(tegi_replay_verify* verify,
+                                   teg_device* device, teg_error* err) {
+  teg_result result = make_kernel(device, "stamp", run_stamp, TEG_ACCESS_WRITE,
+                                  &verify->stamp, err);
+  if (result != TEG_OK) return result;
+  return make_kernel(device, "check", run_check, TEG_ACCESS_READ,
+                     &verify->check, err);
+}
+
+void tegi_replay_verify_close(tegi_replay_verify* verify) {
+  teg_kernel_destroy(verify->stamp);
+  teg_kernel_destroy(verify->check);
+  verify->stamp = NULL;
+  verify->check = NULL;
 }
 
 void tegi_replay_verify_deinit(tegi_replay_verify* verify) {
@@ -139,6 +168,15 @@ static bool add_chunk(tegi_replay_verify* verify) {
   return true;
 }
 
+static teg_result dispatch(teg_kernel* kernel, teg_stream* stream,
+                           teg_buffer* buffer, const tegi_replay_stamp* stamp,
+                           teg_error* err) {
+  static const uint32_t once[3] = {1, 1, 1};
+  teg_argument argument = {.buffer = buffer};
+  return teg_stream_dispatch(stream, kernel, &argument, 1, (const void*)&stamp,
+                             once, err);
+}
+
 teg_result tegi_replay_verify_stamp(tegi_replay_verify* verify,
                                     teg_stream* stream, teg_buffer* buffer,
                                     uint64_t size, uint64_t event_index,
@@ -153,9 +191,7 @@ teg_result tegi_replay_verify_stamp(tegi_replay_verify* verify,
   stamp->number = verify->next_number;
   stamp->size = size;
   stamp->event_index = event_index;
-  teg_argument argument = {.buffer = buffer, .is_written = true};
-  teg_result result =
-      teg_stream_call(stream, run_stamp, stamp, &argument, 1, err);
+  teg_result result = dispatch(verify->stamp, stream, buffer, stamp, err);
   if (result != TEG_OK) return result;
   verify->free_list = stamp->next;
   verify->next_number++;
@@ -168,9 +204,8 @@ teg_result tegi_replay_verify_check(tegi_replay_stamp* stamp,
                                     tegi_replay_stamp_queue* queue,
                                     teg_stream* stream, teg_buffer* buffer,
                                     teg_error* err) {
-  teg_argument argument = {.buffer = buffer, .is_read = true};
   teg_result result =
-      teg_stream_call(stream, run_check, stamp, &argument, 1, err);
+      dispatch(stamp->verify->check, stream, buffer, stamp, err);
   // Also after a failure: the command that stamps may be on its way still.
   stamp->serial = teg_stream_recording(stream);
   stamp->next = NULL;

@@ -5,6 +5,7 @@
 // works when it is made again.
 #include <string.h>
 
+#include "support/call.h"
 #include "support/device_fixture.h"
 
 // Makes a call; if it fails for want of host memory, makes it once more.
@@ -68,9 +69,9 @@ static void run_commands(device_fixture* fx, teg_memory* buffer,
       WITH_RETRY(fx, failure_count,
                  queue->record_copy(stream, &copied, &target, &fx->err));
       if (!fixture_has_calls(fx)) continue;
-      WITH_RETRY(
-          fx, failure_count,
-          queue->record_call(stream, sum_kernel, &sum, &binding, 1, &fx->err));
+      WITH_RETRY(fx, failure_count,
+                 test_record_call(fx->device, stream, sum_kernel, &sum,
+                                  &binding, 1, &fx->err));
       want += 8 * i;
     }
     WITH_RETRY(fx, failure_count, queue->submit(stream, serial, &fx->err));

@@ -4,6 +4,7 @@
 // complete and how failures come out.
 #include <string.h>
 
+#include "support/call.h"
 #include "support/device_fixture.h"
 
 #define OWNER 1
@@ -160,11 +161,10 @@ static device_outcome queue_calls_get_their_bytes(device_fixture* fx) {
   teg_binding bindings[2] = {{span_of(a, 5, 100), true, false},
                              {span_of(b, 7, 100), true, true}};
   for (int i = 0; i < 20; i++) {
-    EXPECT_OK(fx, fx->tables.queue->record_call(stream, add_kernel, &call_count,
-                                                bindings, 2, &fx->err));
-    EXPECT_OK(fx,
-              fx->tables.queue->record_call(stream, no_binding_kernel,
-                                            &other_count, NULL, 0, &fx->err));
+    EXPECT_OK(fx, test_record_call(fx->device, stream, add_kernel, &call_count,
+                                   bindings, 2, &fx->err));
+    EXPECT_OK(fx, test_record_call(fx->device, stream, no_binding_kernel,
+                                   &other_count, NULL, 0, &fx->err));
   }
   submit(fx, stream, 1);
   wait(fx, stream, 1);
@@ -197,16 +197,12 @@ static device_outcome queue_refuses_bytes_outside(device_fixture* fx) {
                   queue->record_copy(stream, &good, &bad[i], &fx->err));
     if (!fixture_has_calls(fx)) continue;
     EXPECT_RESULT(fx, TEG_INVALID,
-                  queue->record_call(stream, no_binding_kernel, NULL, &binding,
-                                     1, &fx->err));
+                  test_record_call(fx->device, stream, no_binding_kernel, NULL,
+                                   &binding, 1, &fx->err));
   }
   teg_span four = span_of(buffer, 0, 4), five = span_of(buffer, 8, 5);
   EXPECT_RESULT(fx, TEG_INVALID,
                 queue->record_copy(stream, &four, &five, &fx->err));
-  if (fixture_has_calls(fx)) {
-    EXPECT_RESULT(fx, TEG_INVALID,
-                  queue->record_call(stream, NULL, NULL, NULL, 0, &fx->err));
-  }
   // Nothing of it was recorded.
   memset(fixture_bytes(fx, buffer), 3, size);
   submit(fx, stream, 1);
@@ -304,7 +300,6 @@ static teg_result log_kernel(void* user, void* const* pointers,
 
 static device_outcome queue_runs_in_submit_order(device_fixture* fx) {
   if (!fixture_has_calls(fx)) return DEVICE_CANNOT;
-  const teg_queue_ops* queue = fx->tables.queue;
   enum { STREAMS = 3, EACH = 8 };
   teg_queue_stream* streams[STREAMS];
   order_log log = {.count = 0};
@@ -313,8 +308,8 @@ static device_outcome queue_runs_in_submit_order(device_fixture* fx) {
   // Recorded round robin, submitted stream by stream.
   for (int i = 0; i < STREAMS * EACH; i++) {
     entries[i] = (order_entry){&log, (i % STREAMS) * EACH + i / STREAMS};
-    EXPECT_OK(fx, queue->record_call(streams[i % STREAMS], log_kernel,
-                                     &entries[i], NULL, 0, &fx->err));
+    EXPECT_OK(fx, test_record_call(fx->device, streams[i % STREAMS], log_kernel,
+                                   &entries[i], NULL, 0, &fx->err));
   }
   for (int i = 0; i < STREAMS; i++) submit(fx, streams[i], 1);
   for (int i = STREAMS; i-- > 0;) wait(fx, streams[i], 1);
@@ -398,8 +393,8 @@ static teg_result failing_kernel(void* user, void* const* pointers,
 
 static void call_failing(device_fixture* fx, teg_queue_stream* stream,
                          teg_result* result) {
-  EXPECT_OK(fx, fx->tables.queue->record_call(stream, failing_kernel, result,
-                                              NULL, 0, &fx->err));
+  EXPECT_OK(fx, test_record_call(fx->device, stream, failing_kernel, result,
+                                 NULL, 0, &fx->err));
 }
 
 static device_outcome queue_keeps_errors_and_tells_once(device_fixture* fx) {
@@ -487,21 +482,30 @@ static device_outcome queue_steady_state_allocates_nothing(device_fixture* fx) {
   int call_count = 0;
   teg_binding bindings[2] = {{span_of(buffer, 0, 8), true, false},
                              {span_of(buffer, 8, 8), true, true}};
+  const teg_access accesses[2] = {TEG_ACCESS_READ, TEG_ACCESS_READ_WRITE};
+  teg_kernel_params params =
+      test_kernel_params(add_kernel, &call_count, accesses, 2);
+  teg_dispatch dispatch = {
+      .bindings = bindings, .binding_count = 2, .group_count = {1, 1, 1}};
+  const teg_kernel_ops* kernels = fx->tables.kernel;
+  if (fixture_has_calls(fx)) {
+    EXPECT_OK(fx,
+              kernels->create(fx->device, &params, &dispatch.kernel, &fx->err));
+  }
   for (uint64_t serial = 1; serial <= 300; serial++) {
     // After the first rounds the host allocator gives nothing any more.
     if (serial == 10) tegi_store_relaxed(&fx->allocator.fail_at, 1);
     for (int i = 0; i < 20; i++) {
       fill(fx, stream, buffer, 0, 16, 1);
       if (!fixture_has_calls(fx)) continue;
-      EXPECT_OK(fx,
-                fx->tables.queue->record_call(stream, add_kernel, &call_count,
-                                              bindings, 2, &fx->err));
+      EXPECT_OK(fx, kernels->record_dispatch(stream, &dispatch, &fx->err));
     }
     submit(fx, stream, serial);
     wait(fx, stream, serial);
   }
   assert_int_equal(tegi_load_relaxed(&fx->allocator.fail_at), 1);
   tegi_store_relaxed(&fx->allocator.fail_at, 0);
+  if (dispatch.kernel) kernels->destroy(fx->device, dispatch.kernel);
   drop(fx, stream);
   fixture_destroy(fx, buffer);
   return DEVICE_PASSED;

@@ -10,6 +10,7 @@
 // which commands run.
 #include <string.h>
 
+#include "support/call.h"
 #include "support/device_fixture.h"
 
 #define TILES 12u  // of each heap, and of each range
@@ -162,8 +163,8 @@ static void record(random_state* state) {
       EXPECT_OK(fx, queue->record_copy(to, &target, &source, &fx->err));
       break;
     case OP_CALL:
-      EXPECT_OK(
-          fx, queue->record_call(to, xor_kernel, NULL, bindings, 2, &fx->err));
+      EXPECT_OK(fx, test_record_call(fx->device, to, xor_kernel, NULL, bindings,
+                                     2, &fx->err));
       break;
   }
   state->recorded[stream][state->recorded_count[stream]++] = op;

@@ -84,6 +84,10 @@ static void set_session_options(teg_options* options, const uint8_t* header) {
   set(options, "buckets", PICK(buckets, (uint8_t)(header[4] / 4)));
   set(options, "exclusive_age", header[4] >= 128 ? "30" : "5000");
   set(options, "planned_warmup", header[4] >= 64 ? "2" : "3");
+  // The model says itself when a batch ends, and how many run ahead.
+  set(options, "batch_dispatches", "0");
+  set(options, "batch_age", "0");
+  set(options, "batches_in_flight", "0");
   set(options, "dynamic_period", header[5] & 4 ? "1" : "2");
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/thread.h"
+#include "support/call.h"
 #include "support/device_fixture.h"
 #include "tegula/host.h"
 
@@ -63,7 +64,7 @@ static void* work_alone(void* user) {
     MUST(self, !tables->queue->record_copy(stream, &high, &low, NULL));
     MUST(self, !tables->queue->submit(stream, 2 * round - 1, NULL));
     MUST(self,
-         !tables->queue->record_call(stream, add_one, NULL, &binding, 1, NULL));
+         !test_record_call(device, stream, add_one, NULL, &binding, 1, NULL));
     MUST(self, !tables->queue->record_copy(stream, &out, &high, NULL));
     MUST(self, !tables->queue->submit(stream, 2 * round, NULL));
     MUST(self, tables->queue->completed(stream) <= 2 * round);
@@ -124,8 +125,8 @@ static void* pass_on(void* user) {
                                      all->last_serial, NULL));
     }
     teg_binding binding = {all->span, true, true};
-    MUST(self,
-         !queue->record_call(self->stream, add_one, NULL, &binding, 1, NULL));
+    MUST(self, !test_record_call(self->fx->device, self->stream, add_one, NULL,
+                                 &binding, 1, NULL));
     MUST(self, !queue->submit(self->stream, round, NULL));
     all->last_stream = self->stream;
     all->last_serial = round;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/thread.h"
+#include "support/call.h"
 #include "support/core_fixture.h"
 
 // cmocka's assertions are for the main thread only.
@@ -81,10 +82,10 @@ static uint64_t pick_size(worker* w) {
 
 static void drop(worker* w, size_t at) {
   if (!w->buffers[at]) return;
-  teg_argument argument = {.buffer = w->buffers[at], .is_read = true};
-  CHECK_OK(&w->err,
-           teg_stream_call(w->stream, check, (void*)(uintptr_t)w->patterns[at],
-                           &argument, 1, &w->err));
+  test_argument argument = {.buffer = w->buffers[at], .is_read = true};
+  CHECK_OK(&w->err, test_stream_call(w->device, w->stream, check,
+                                     (void*)(uintptr_t)w->patterns[at],
+                                     &argument, 1, &w->err));
   teg_buffer_destroy(w->buffers[at]);
   w->buffers[at] = NULL;
 }
@@ -384,7 +385,7 @@ static void* come_and_go(void* user) {
   teg_error err;
   for (int i = 0; i < 12; ++i) {
     teg_session_params params = TEG_SESSION_PARAMS_INIT;
-    worker w = {.random = 7, .pattern = 1};
+    worker w = {.device = fx->device, .random = 7, .pattern = 1};
     CHECK_OK(&err, teg_session_create(fx->device, &params, &w.session, &err));
     CHECK_OK(&err, teg_stream_create(w.session, &w.stream, &err));
     for (int k = 0; k < 40; ++k) step(&w);

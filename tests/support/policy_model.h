@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "support/call.h"
 #include "support/tile_census.h"
 #include "tegula/null.h"
 
@@ -240,10 +241,10 @@ static void model_fill(model* m, model_buffer* buffer, teg_stream* stream) {
 static void model_expect(model* m, model_buffer* buffer, teg_stream* stream) {
   if (buffer->pattern == 0) return;
   model_hand_over(m, buffer, stream);
-  teg_argument argument = {.buffer = buffer->handle, .is_read = true};
-  MODEL_OK(m, teg_stream_call(stream, model_kernel,
-                              (void*)(uintptr_t)buffer->pattern, &argument, 1,
-                              &m->err));
+  test_argument argument = {.buffer = buffer->handle, .is_read = true};
+  MODEL_OK(m, test_stream_call(m->device, stream, model_kernel,
+                               (void*)(uintptr_t)buffer->pattern, &argument, 1,
+                               &m->err));
 }
 
 // What was recorded on |stream| and not submitted will not run.

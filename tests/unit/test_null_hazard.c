@@ -3,6 +3,7 @@
 // What the null device reports, and what it does not.
 #include <string.h>
 
+#include "support/call.h"
 #include "support/device_fixture.h"
 #include "tegula/null.h"
 
@@ -219,13 +220,13 @@ static void in_place_kernel_on_foreign_bytes_is_found(void** state) {
   int call_count = 0;
   teg_binding binding = {span(s->buffer, 0, 16, 2), true, true};
   fill(s, s->a, span(s->buffer, 0, 16, 1));
-  EXPECT_OK(&s->fx, s->queue->record_call(s->a, fail_kernel, &call_count,
-                                          &binding, 1, &s->fx.err));
+  EXPECT_OK(&s->fx, test_record_call(s->fx.device, s->a, fail_kernel,
+                                     &call_count, &binding, 1, &s->fx.err));
   submit(s, s->a);
   EXPECT_RESULT(&s->fx, TEG_HAZARD, finish(s, s->a));
   // It runs all the same: its bytes are there.
   assert_int_equal(call_count, 1);
-  expect_report(s, 1, "(call) reads byte 0");
+  expect_report(s, 1, "(dispatch) reads byte 0");
 }
 
 // ---- Found when a batch is submitted.
@@ -400,15 +401,15 @@ static void unwritten_bytes_are_poisoned(void** state) {
   // A kernel that claims only to write sees nothing of the owner before.
   fill(s, s->a, span(s->heap, 0, 64, 1));
   teg_binding binding = {span(s->heap, 16, 16, 2), false, true};
-  EXPECT_OK(&s->fx, s->queue->record_call(s->a, look_kernel, words, &binding, 1,
-                                          &s->fx.err));
+  EXPECT_OK(&s->fx, test_record_call(s->fx.device, s->a, look_kernel, words,
+                                     &binding, 1, &s->fx.err));
   submit(s, s->a);
   EXPECT_OK(&s->fx, finish(s, s->a));
   assert_memory_equal(words, poison, 16);
   // Its own bytes are left alone.
   memset(fixture_bytes(&s->fx, s->heap) + 16, 6, 16);
-  EXPECT_OK(&s->fx, s->queue->record_call(s->a, look_kernel, words, &binding, 1,
-                                          &s->fx.err));
+  EXPECT_OK(&s->fx, test_record_call(s->fx.device, s->a, look_kernel, words,
+                                     &binding, 1, &s->fx.err));
   submit(s, s->a);
   EXPECT_OK(&s->fx, finish(s, s->a));
   assert_true(fixture_all_bytes((const uint8_t*)words, 16, 6));

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "support/call.h"
 #include "support/core_fixture.h"
 
 enum { SLOTS = 12, RUNS = 4 };
@@ -87,11 +88,12 @@ static void use_two(script* s, size_t target, size_t source, uint64_t size) {
   if (!is_there || !s->is_filled[target] || !s->is_filled[source]) return;
   (void)TRY(s, teg_stream_copy(s->first, s->slots[target], 0, s->slots[source],
                                0, size, &s->fx.err));
-  const teg_argument arguments[] = {
+  const test_argument arguments[] = {
       {s->slots[target], 0, 0, true, true},
       {s->slots[source], 0, 0, true, false},
   };
-  (void)TRY(s, teg_stream_call(s->first, look, NULL, arguments, 2, &s->fx.err));
+  (void)TRY(s, test_stream_call(s->fx.device, s->first, look, NULL, arguments,
+                                2, &s->fx.err));
 }
 
 static void map_one(script* s, size_t slot) {

@@ -75,7 +75,10 @@ static void run_model(const char* backend, const model_config* config,
   teg_options* options = NULL;
   CORE_OK(&fx, teg_options_create(NULL, &options, &fx.err));
   char policy[256];
-  snprintf(policy, sizeof policy, "policy=%s", config->policy);
+  // The model says itself when a batch ends, and how many run ahead.
+  snprintf(policy, sizeof policy,
+           "batch_dispatches=0;batch_age=0;batches_in_flight=0;policy=%s",
+           config->policy);
   core_set_options(options, policy);
   model_input input = {.random = seed * UINT64_C(0x9E3779B97F4A7C15)};
   model_begin(&m, fx.device, input, config->session_count, options);

@@ -5,6 +5,7 @@
 // src/policy/planned.c sets it.
 #include <string.h>
 
+#include "support/call.h"
 #include "support/core_fixture.h"
 
 #define TILE (64 * KIB)
@@ -72,10 +73,10 @@ static teg_result holds(void* user, void* const* pointers,
 
 // Checks on the device, without waiting, and frees.
 static void check_and_drop(teg_buffer* buffer, uint32_t pattern) {
-  teg_argument argument = {.buffer = buffer, .is_read = true};
-  CORE_OK(&fx,
-          teg_stream_call(stream, holds, (void*)(uintptr_t)(pattern & 0xff),
-                          &argument, 1, &fx.err));
+  test_argument argument = {.buffer = buffer, .is_read = true};
+  CORE_OK(&fx, test_stream_call(fx.device, stream, holds,
+                                (void*)(uintptr_t)(pattern & 0xff), &argument,
+                                1, &fx.err));
   teg_buffer_destroy(buffer);
 }
 
@@ -275,9 +276,9 @@ static void a_use_by_another_stream_ends_the_plan(void** state) {
   teg_buffer* c = make(TILE, 0x33333333);
   assert_true(is_planned(a) && is_planned(b) && is_planned(c));
   core_submit(&fx, stream);
-  teg_argument argument = {.buffer = a, .is_read = true};
-  CORE_OK(&fx, teg_stream_call(second, holds, (void*)(uintptr_t)0x11, &argument,
-                               1, &fx.err));
+  test_argument argument = {.buffer = a, .is_read = true};
+  CORE_OK(&fx, test_stream_call(fx.device, second, holds,
+                                (void*)(uintptr_t)0x11, &argument, 1, &fx.err));
   teg_buffer_destroy(a);
   teg_buffer* d = make(5 * TILE, 0x44444444);
   assert_false(is_planned(d));

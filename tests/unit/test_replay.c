@@ -401,6 +401,7 @@ static void verify_tells_the_buffer_that_was_written_over(void** state) {
   assert_int_equal(tegi_host_init(&host, NULL, NULL), TEG_OK);
   tegi_replay_verify verify;
   tegi_replay_verify_init(&verify, &host);
+  assert_int_equal(tegi_replay_verify_open(&verify, device, NULL), TEG_OK);
   tegi_replay_stamp_queue queue = {NULL, NULL};
   for (int i = 0; i < 3; ++i) {
     teg_buffer_params params = TEG_BUFFER_PARAMS_INIT;
@@ -430,6 +431,7 @@ static void verify_tells_the_buffer_that_was_written_over(void** state) {
   assert_non_null(strstr(verify.mismatch.message, "from event 101"));
   assert_non_null(strstr(verify.mismatch.message, "byte 9996"));
   teg_session_destroy(session);
+  tegi_replay_verify_close(&verify);
   teg_device_destroy(device);
   tegi_replay_verify_deinit(&verify);
   assert_int_equal(host.live_bytes, 0);

@@ -5,6 +5,7 @@
 // what waits do. What goes wrong without the rule: test_reuse_scenarios.c.
 #include <string.h>
 
+#include "support/call.h"
 #include "support/core_fixture.h"
 
 enum { SIZE = 4096 };
@@ -95,10 +96,10 @@ static void commands_stamp_what_they_touch(void** state) {
           teg_stream_copy(s->a, target, 0, source, 0, SIZE, &s->fx.err));
   assert_int_equal(serial_of(target, s->a), 2);
   assert_int_equal(serial_of(source, s->a), 2);
-  teg_argument arguments[] = {{read, 0, 0, true, false},
-                              {written, 0, 0, false, true}};
-  CORE_OK(&s->fx,
-          teg_stream_call(s->b, do_nothing, NULL, arguments, 2, &s->fx.err));
+  test_argument arguments[] = {{read, 0, 0, true, false},
+                               {written, 0, 0, false, true}};
+  CORE_OK(&s->fx, test_stream_call(s->fx.device, s->b, do_nothing, NULL,
+                                   arguments, 2, &s->fx.err));
   assert_int_equal(serial_of(read, s->b), 1);
   assert_int_equal(serial_of(read, s->a), 1);
   assert_int_equal(serial_of(written, s->b), 1);
@@ -119,11 +120,11 @@ static void refused_commands_do_not_stamp(void** state) {
               teg_stream_fill(s->a, buffer, SIZE, 4, 0, &s->fx.err));
   CORE_EXPECT(&s->fx, TEG_INVALID,
               teg_stream_copy(s->a, buffer, 0, buffer, 4, 8, &s->fx.err));
-  teg_argument arguments[] = {{buffer, 0, 8, true, false},
-                              {buffer, 4, 8, false, true}};
-  CORE_EXPECT(
-      &s->fx, TEG_INVALID,
-      teg_stream_call(s->a, do_nothing, NULL, arguments, 2, &s->fx.err));
+  test_argument arguments[] = {{buffer, 0, 8, true, false},
+                               {buffer, 4, 8, false, true}};
+  CORE_EXPECT(&s->fx, TEG_INVALID,
+              test_stream_call(s->fx.device, s->a, do_nothing, NULL, arguments,
+                               2, &s->fx.err));
   CORE_OK(&s->fx, teg_stream_fill(s->a, buffer, 0, 0, 0, &s->fx.err));
   assert_true(tegi_use_is_empty(&buffer->block.use));
   teg_buffer_destroy(buffer);
@@ -405,9 +406,9 @@ static void nobody_submits_another_threads_stream(void** state) {
 static void an_error_found_by_the_library_is_kept(void** state) {
   scene* s = *state;
   teg_buffer* buffer = core_buffer(&s->fx, s->session, SIZE);
-  teg_argument argument = {buffer, 0, 0, false, true};
-  CORE_OK(&s->fx,
-          teg_stream_call(s->a, do_fail, NULL, &argument, 1, &s->fx.err));
+  test_argument argument = {buffer, 0, 0, false, true};
+  CORE_OK(&s->fx, test_stream_call(s->fx.device, s->a, do_fail, NULL, &argument,
+                                   1, &s->fx.err));
   CORE_OK(&s->fx, map_of(s, buffer));
   teg_buffer_unmap(buffer);
   CORE_EXPECT(&s->fx, TEG_IO, teg_stream_wait(s->a, 1, &s->fx.err));

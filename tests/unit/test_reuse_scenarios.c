@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "support/call.h"
 #include "support/core_fixture.h"
 
 enum { TILE = 65536, SIZE = 2 * TILE };
@@ -296,11 +297,12 @@ static teg_result add_word(void* user, void* const* pointers,
 }
 
 static void call_add(scene* s, uint32_t* index, teg_buffer* argument) {
-  teg_argument arguments[] = {
+  test_argument arguments[] = {
       {s->out, 0, SIZE, true, true},
       {argument, 0, 0, true, false},
   };
-  took(s, teg_stream_call(s->a, add_word, index, arguments, 2, &s->fx.err));
+  took(s, test_stream_call(s->fx.device, s->a, add_word, index, arguments, 2,
+                           &s->fx.err));
 }
 
 // cubecl 1.6, #156: a buffer that a launch reads its arguments from.

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "support/call.h"
 #include "support/core_fixture.h"
 
 static core_fixture fx;
@@ -120,12 +121,13 @@ static void a_call_gets_one_pointer_a_binding(void** state) {
   teg_buffer* b = core_buffer(&fx, session, 50);
   core_fill(&fx, stream, a, 1);
   call_record record = {.count = 0};
-  const teg_argument arguments[] = {
+  const test_argument arguments[] = {
       {a, 0, 10, true, false},
       {a, 500, 0, true, false},
       {b, 0, 0, false, true},
   };
-  CORE_OK(&fx, teg_stream_call(stream, note, &record, arguments, 3, &fx.err));
+  CORE_OK(&fx, test_stream_call(fx.device, stream, note, &record, arguments, 3,
+                                &fx.err));
   assert_int_equal(record.count, 0);
   core_finish(&fx, stream);
   assert_int_equal(record.count, 1);
@@ -142,15 +144,16 @@ static void bytes_bound_twice_and_written_are_refused_naming_both(
   teg_buffer* a = core_buffer(&fx, session, 1000);
   teg_buffer* b = core_buffer(&fx, session, 1000);
   call_record record = {.count = 0};
-  teg_argument arguments[] = {
+  test_argument arguments[] = {
       {b, 0, 0, true, false},
       {a, 0, 600, true, false},
-      {a, 599, 100, false, true},
+      {a, 596, 100, false, true},
   };
   CORE_EXPECT(&fx, TEG_INVALID,
-              teg_stream_call(stream, note, &record, arguments, 3, &fx.err));
-  core_expect_text(fx.err.message, "argument 1");
-  core_expect_text(fx.err.message, "argument 2");
+              test_stream_call(fx.device, stream, note, &record, arguments, 3,
+                               &fx.err));
+  core_expect_text(fx.err.message, "bindings 1 (buffer");
+  core_expect_text(fx.err.message, "and 2 (buffer");
   char number[32];
   snprintf(number, sizeof number, "buffer %llu",
            (unsigned long long)core_info(a).number);
@@ -159,9 +162,11 @@ static void bytes_bound_twice_and_written_are_refused_naming_both(
   arguments[2].offset = 600;
   core_fill(&fx, stream, a, 1);
   core_fill(&fx, stream, b, 1);
-  CORE_OK(&fx, teg_stream_call(stream, note, &record, arguments, 3, &fx.err));
+  CORE_OK(&fx, test_stream_call(fx.device, stream, note, &record, arguments, 3,
+                                &fx.err));
   arguments[2] = arguments[1];
-  CORE_OK(&fx, teg_stream_call(stream, note, &record, arguments, 3, &fx.err));
+  CORE_OK(&fx, test_stream_call(fx.device, stream, note, &record, arguments, 3,
+                                &fx.err));
   core_finish(&fx, stream);
   assert_int_equal(record.count, 2);
 }
@@ -170,25 +175,25 @@ static void bad_calls_are_refused(void** state) {
   (void)state;
   teg_buffer* a = core_buffer(&fx, session, 1000);
   call_record record;
-  teg_argument argument = {a, 0, 1001, true, false};
+  test_argument argument = {a, 0, 1001, true, false};
   CORE_EXPECT(&fx, TEG_INVALID,
-              teg_stream_call(stream, note, &record, &argument, 1, &fx.err));
-  argument = (teg_argument){a, 1001, 0, true, false};
+              test_stream_call(fx.device, stream, note, &record, &argument, 1,
+                               &fx.err));
+  argument = (test_argument){a, 1001, 0, true, false};
   CORE_EXPECT(&fx, TEG_INVALID,
-              teg_stream_call(stream, note, &record, &argument, 1, &fx.err));
-  argument = (teg_argument){NULL, 0, 0, true, false};
+              test_stream_call(fx.device, stream, note, &record, &argument, 1,
+                               &fx.err));
+  argument = (test_argument){NULL, 0, 0, true, false};
   CORE_EXPECT(&fx, TEG_INVALID,
-              teg_stream_call(stream, note, &record, &argument, 1, &fx.err));
-  CORE_EXPECT(&fx, TEG_INVALID,
-              teg_stream_call(stream, note, &record, NULL, 1, &fx.err));
-  CORE_EXPECT(&fx, TEG_INVALID,
-              teg_stream_call(stream, NULL, &record, NULL, 0, &fx.err));
-  static teg_argument many[33];
+              test_stream_call(fx.device, stream, note, &record, &argument, 1,
+                               &fx.err));
+  static test_argument many[33];
   for (size_t i = 0; i < 33; ++i) {
-    many[i] = (teg_argument){a, i, 1, true, false};
+    many[i] = (test_argument){a, i, 1, true, false};
   }
-  CORE_EXPECT(&fx, TEG_INVALID,
-              teg_stream_call(stream, note, &record, many, 33, &fx.err));
+  CORE_EXPECT(
+      &fx, TEG_INVALID,
+      test_stream_call(fx.device, stream, note, &record, many, 33, &fx.err));
   core_expect_text(fx.err.message, "33");
 }
 
@@ -291,7 +296,8 @@ static teg_result refuse(void* user, void* const* pointers,
 static void an_error_of_a_batch_is_reported_once(void** state) {
   (void)state;
   uint32_t calls = 0;
-  CORE_OK(&fx, teg_stream_call(stream, refuse, &calls, NULL, 0, &fx.err));
+  CORE_OK(&fx, test_stream_call(fx.device, stream, refuse, &calls, NULL, 0,
+                                &fx.err));
   core_submit(&fx, stream);
   core_submit(&fx, stream);
   CORE_EXPECT(&fx, TEG_CORRUPT, teg_stream_wait(stream, 2, &fx.err));
@@ -303,9 +309,11 @@ static void the_first_of_two_errors_is_kept(void** state) {
   (void)state;
   uint32_t calls = 0;
   teg_buffer* buffer = core_buffer(&fx, session, 100);
-  CORE_OK(&fx, teg_stream_call(stream, refuse, &calls, NULL, 0, &fx.err));
+  CORE_OK(&fx, test_stream_call(fx.device, stream, refuse, &calls, NULL, 0,
+                                &fx.err));
   core_fill(&fx, stream, buffer, 3);
-  CORE_OK(&fx, teg_stream_call(stream, refuse, &calls, NULL, 0, &fx.err));
+  CORE_OK(&fx, test_stream_call(fx.device, stream, refuse, &calls, NULL, 0,
+                                &fx.err));
   core_submit(&fx, stream);
   CORE_EXPECT(&fx, TEG_CORRUPT, teg_stream_wait(stream, 1, &fx.err));
   // What followed the failed command has run.
@@ -316,7 +324,8 @@ static void the_first_of_two_errors_is_kept(void** state) {
 static void an_error_outlives_a_wait_of_the_librarys_own(void** state) {
   (void)state;
   uint32_t calls = 0;
-  CORE_OK(&fx, teg_stream_call(stream, refuse, &calls, NULL, 0, &fx.err));
+  CORE_OK(&fx, test_stream_call(fx.device, stream, refuse, &calls, NULL, 0,
+                                &fx.err));
   teg_buffer* buffer = core_buffer(&fx, session, 100);
   core_fill(&fx, stream, buffer, 3);
   void* pointer = NULL;
@@ -341,7 +350,8 @@ static void a_hazard_is_an_error_of_its_batch(void** state) {
 static void what_is_discarded_never_runs(void** state) {
   (void)state;
   uint32_t calls = 0;
-  CORE_OK(&fx, teg_stream_call(stream, refuse, &calls, NULL, 0, &fx.err));
+  CORE_OK(&fx, test_stream_call(fx.device, stream, refuse, &calls, NULL, 0,
+                                &fx.err));
   CORE_OK(&fx, teg_stream_discard(stream, &fx.err));
   assert_int_equal(teg_stream_submitted(stream), 1);
   CORE_OK(&fx, teg_stream_wait(stream, 1, &fx.err));
@@ -366,9 +376,11 @@ static void a_destroyed_stream_drops_what_it_recorded(void** state) {
   teg_stream* second = NULL;
   CORE_OK(&fx, teg_stream_create(session, &second, &fx.err));
   uint32_t calls = 0;
-  CORE_OK(&fx, teg_stream_call(second, refuse, &calls, NULL, 0, &fx.err));
+  CORE_OK(&fx, test_stream_call(fx.device, second, refuse, &calls, NULL, 0,
+                                &fx.err));
   core_submit(&fx, second);
-  CORE_OK(&fx, teg_stream_call(second, refuse, &calls, NULL, 0, &fx.err));
+  CORE_OK(&fx, test_stream_call(fx.device, second, refuse, &calls, NULL, 0,
+                                &fx.err));
   teg_buffer* buffer = core_buffer_on(&fx, session, 1000, second);
   core_fill(&fx, second, buffer, 1);
   teg_stream_destroy(second);

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "core/objects.h"
+#include "support/call.h"
 #include "tegula/null.h"
 #include "tegula/tegula.h"
 
@@ -135,13 +136,13 @@ static void alternating_writes_and_kernels_keep_their_order(void** state) {
     open_world(&w, backends[b], "told", "1MiB");
     teg_buffer* buffer = make_buffer(&w, 4, TEG_BUFFER_NONE);
     uint32_t seen[300] = {0};
-    teg_argument argument = {buffer, 0, 0, true, false};
+    test_argument argument = {buffer, 0, 0, true, false};
     for (uint32_t i = 0; i < 300; ++i) {
       assert_int_equal(
           teg_stream_write(w.stream, buffer, 0, &i, sizeof i, &w.err), TEG_OK);
-      assert_int_equal(
-          teg_stream_call(w.stream, add_one, &seen[i], &argument, 1, &w.err),
-          TEG_OK);
+      assert_int_equal(test_stream_call(w.device, w.stream, add_one, &seen[i],
+                                        &argument, 1, &w.err),
+                       TEG_OK);
     }
     uint32_t last;
     assert_int_equal(
@@ -268,10 +269,10 @@ static void read_after_a_failed_call_returns_the_error(void** state) {
   world w;
   open_world(&w, "host", "told", "64KiB");
   teg_buffer* buffer = make_buffer(&w, 16, TEG_BUFFER_NONE);
-  teg_argument argument = {buffer, 0, 0, false, true};
-  assert_int_equal(
-      teg_stream_call(w.stream, break_down, NULL, &argument, 1, &w.err),
-      TEG_OK);
+  test_argument argument = {buffer, 0, 0, false, true};
+  assert_int_equal(test_stream_call(w.device, w.stream, break_down, NULL,
+                                    &argument, 1, &w.err),
+                   TEG_OK);
   char data[16] = "untouched";
   assert_int_equal(teg_stream_read(w.stream, buffer, 0, data, 16, &w.err),
                    TEG_DEVICE_ERROR);

@@ -82,6 +82,8 @@ typedef struct tegi_hostdev_stream {
   tegi_hostdev_batch* unused;     // executed batches; guarded by queue_lock
   tegi_atomic_u64 submitted;
   tegi_atomic_u64 completed;
+  uint64_t* times;  // of timestamps, by number; NULL until there are any
+  uint64_t time_count;
   bool has_error;  // guarded by queue_lock, as error
   teg_error error;
 } tegi_hostdev_stream;

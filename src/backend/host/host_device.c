@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "backend/host/host_backend.h"
+#include "backend/host/host_dispatch.h"
 #include "backend/host/host_os.h"
 #include "backend/host/host_register.h"
 #include "base/checked.h"
@@ -90,6 +91,10 @@ static void query_caps(teg_backend_device* base, teg_backend_caps* out_caps) {
       .tile_bytes = device->tile_bytes,
       .max_mapping_count = device->mappings.limit,
       .total_bytes = device->total_bytes,
+      .binding_alignment = 4,
+      .parameter_alignment = 16,
+      .max_parameter_bytes = 65536,
+      .max_group_count = {UINT32_MAX, UINT32_MAX, UINT32_MAX},
       .remap = device->has_remap ? TEG_REMAP_AT_ONCE : TEG_REMAP_NONE,
   };
 }
@@ -200,6 +205,7 @@ static teg_result open_device(const teg_backend_open_params* params,
       .remap = device->has_remap ? &tegi_hostdev_remap_ops : NULL,
       .map = &map_ops,
       .queue = &tegi_hostdev_queue_ops,
+      .kernel = &tegi_hostdev_kernel_ops,
   };
   *out_device = &device->base;
   return TEG_OK;

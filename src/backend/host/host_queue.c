@@ -13,27 +13,34 @@
 
 #include "backend/common/batch_serials.h"
 #include "backend/host/host_backend.h"
+#include "backend/host/host_dispatch.h"
 #include "backend/host/host_fill.h"
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/error.h"
 
 #define STREAM_MAGIC 0x7374726du
+
+enum { TIMES_KEPT = 1024 };
 
 typedef enum command_kind {
   COMMAND_FILL,
   COMMAND_COPY,
   COMMAND_CALL,
+  COMMAND_DISPATCH,
+  COMMAND_TIMESTAMP,
 } command_kind;
 
 typedef struct command {
   command_kind kind;
-  uint32_t pattern_or_count;  // fill: the pattern; call: how many bindings
-  uint8_t* target;
+  uint32_t pattern;  // fill
+  uint8_t* target;   // fill, copy, timestamp
   const uint8_t* source;
   uint64_t size;
-  teg_host_kernel kernel;
+  tegi_hostdev_function function;  // call
   void* user;
-  size_t first_binding;
+  tegi_hostdev_shape shape;  // dispatch
+  size_t first_binding;      // call, dispatch
 } command;
 
 struct tegi_hostdev_batch {
@@ -128,22 +135,32 @@ void tegi_hostdev_fill(void* target, uint64_t size, uint32_t pattern) {
   }
 }
 
+static void put_time(uint8_t* target) {
+  uint64_t now = tegi_now_ns();
+  memcpy(target, &now, sizeof now);
+}
+
 static teg_result execute_command(const tegi_hostdev_batch* batch,
                                   const command* item) {
+  // Without bindings there are no arrays.
+  void* const* pointers =
+      batch->pointers ? batch->pointers + item->first_binding : NULL;
+  const uint64_t* sizes =
+      batch->sizes ? batch->sizes + item->first_binding : NULL;
   switch (item->kind) {
     case COMMAND_FILL:
-      tegi_hostdev_fill(item->target, item->size, item->pattern_or_count);
+      tegi_hostdev_fill(item->target, item->size, item->pattern);
       return TEG_OK;
     case COMMAND_COPY:
       memmove(item->target, item->source, (size_t)item->size);
       return TEG_OK;
     case COMMAND_CALL:
-      // Without bindings there are no arrays.
-      return item->kernel(
-          item->user,
-          batch->pointers ? batch->pointers + item->first_binding : NULL,
-          batch->sizes ? batch->sizes + item->first_binding : NULL,
-          item->pattern_or_count);
+      return item->function(item->user, pointers, sizes);
+    case COMMAND_DISPATCH:
+      return tegi_hostdev_invoke(&item->shape, pointers, sizes);
+    case COMMAND_TIMESTAMP:
+      put_time(item->target);
+      return TEG_OK;
   }
   return TEG_OK;
 }
@@ -317,6 +334,8 @@ static void stream_destroy(teg_backend_device* base,
     stream->unused = batch->next;
     batch_free(&device->host, batch);
   }
+  tegi_host_free(&device->host, stream->times,
+                 TIMES_KEPT * sizeof *stream->times);
   stream->magic = 0;
   tegi_host_free(&device->host, stream, sizeof *stream);
   tegi_fetch_add_relaxed(&device->object_count, (uint64_t)-1);
@@ -347,7 +366,7 @@ static teg_result record_fill(teg_queue_stream* queue_stream,
   if (!fill) return no_host_memory(err);
   fill->target = pointer;
   fill->size = target->size;
-  fill->pattern_or_count = pattern;
+  fill->pattern = pattern;
   return TEG_OK;
 }
 
@@ -372,16 +391,12 @@ static teg_result record_copy(teg_queue_stream* queue_stream,
   return TEG_OK;
 }
 
-static teg_result record_call(teg_queue_stream* queue_stream,
-                              teg_host_kernel kernel, void* user,
-                              const teg_binding* bindings,
-                              uint32_t binding_count, teg_error* err) {
-  tegi_hostdev_stream* stream = stream_from(queue_stream);
-  TEG_REQUIRE(kernel, err, "call: no function");
+static teg_result record_bound(tegi_hostdev_stream* stream, command_kind kind,
+                               const teg_binding* bindings,
+                               uint32_t binding_count, command** out_command,
+                               teg_error* err) {
   for (uint32_t i = 0; i < binding_count; i++) {
-    if (!span_pointer(&bindings[i].span, "call binding", err)) {
-      return TEG_INVALID;
-    }
+    if (!span_pointer(&bindings[i].span, "binding", err)) return TEG_INVALID;
   }
   tegi_host* host = &stream->device->host;
   tegi_hostdev_batch* batch = batch_begin(stream);
@@ -393,17 +408,93 @@ static teg_result record_call(teg_queue_stream* queue_stream,
                             first + binding_count, sizeof *batch->sizes)) {
     return no_host_memory(err);
   }
-  command* call = command_new(stream, COMMAND_CALL);
-  if (!call) return no_host_memory(err);
-  call->kernel = kernel;
-  call->user = user;
-  call->first_binding = first;
-  call->pattern_or_count = binding_count;
+  command* fresh = command_new(stream, kind);
+  if (!fresh) return no_host_memory(err);
+  fresh->first_binding = first;
   for (uint32_t i = 0; i < binding_count; i++) {
     batch->pointers[first + i] = span_pointer(&bindings[i].span, "", NULL);
     batch->sizes[first + i] = bindings[i].span.size;
   }
   batch->binding_count = first + binding_count;
+  *out_command = fresh;
+  return TEG_OK;
+}
+
+teg_result tegi_hostdev_record_call(teg_queue_stream* queue_stream,
+                                    tegi_hostdev_function function, void* user,
+                                    const teg_binding* bindings,
+                                    uint32_t binding_count, teg_error* err) {
+  command* call;
+  teg_result result = record_bound(stream_from(queue_stream), COMMAND_CALL,
+                                   bindings, binding_count, &call, err);
+  if (result != TEG_OK) return result;
+  call->function = function;
+  call->user = user;
+  return TEG_OK;
+}
+
+static teg_result record_dispatch(teg_queue_stream* queue_stream,
+                                  const teg_dispatch* dispatch,
+                                  teg_error* err) {
+  tegi_hostdev_shape shape;
+  teg_binding flat[TEGI_HOSTDEV_MOST_FLAT];
+  uint32_t count = tegi_hostdev_flatten(dispatch, &shape, flat);
+  command* fresh;
+  teg_result result = record_bound(stream_from(queue_stream), COMMAND_DISPATCH,
+                                   flat, count, &fresh, err);
+  if (result == TEG_OK) fresh->shape = shape;
+  return result;
+}
+
+static teg_result kernel_create(teg_backend_device* base,
+                                const teg_kernel_params* params,
+                                teg_backend_kernel** out_kernel,
+                                teg_error* err) {
+  tegi_host* host = &tegi_hostdev_from(base)->host;
+  return tegi_hostdev_kernel_make(host, params, out_kernel, err);
+}
+
+static void kernel_destroy(teg_backend_device* base,
+                           teg_backend_kernel* kernel) {
+  tegi_hostdev_kernel_free(&tegi_hostdev_from(base)->host, kernel);
+}
+
+// Commands are executed one after the other, by one thread at a time: there is
+// nothing to wait for.
+static teg_result record_barrier(teg_queue_stream* queue_stream,
+                                 teg_error* err) {
+  (void)stream_from(queue_stream);
+  (void)err;
+  return TEG_OK;
+}
+
+static teg_result record_timestamp(teg_queue_stream* queue_stream,
+                                   uint64_t* out_number, teg_error* err) {
+  *out_number = 0;
+  tegi_hostdev_stream* stream = stream_from(queue_stream);
+  if (!stream->times) {
+    stream->times = tegi_host_calloc(&stream->device->host, TIMES_KEPT,
+                                     sizeof *stream->times);
+  }
+  command* fresh =
+      stream->times ? command_new(stream, COMMAND_TIMESTAMP) : NULL;
+  if (!fresh) return no_host_memory(err);
+  *out_number = ++stream->time_count;
+  fresh->target = (uint8_t*)&stream->times[*out_number % TIMES_KEPT];
+  return TEG_OK;
+}
+
+static teg_result timestamp(teg_queue_stream* queue_stream, uint64_t number,
+                            uint64_t* out_ns, teg_error* err) {
+  *out_ns = 0;
+  const tegi_hostdev_stream* stream = stream_from(queue_stream);
+  if (number == 0 || number > stream->time_count ||
+      stream->time_count - number >= TIMES_KEPT) {
+    return tegi_error_set(
+        err, TEG_NOT_FOUND, "timestamp %llu of %llu is not kept",
+        (unsigned long long)number, (unsigned long long)stream->time_count);
+  }
+  *out_ns = stream->times[number % TIMES_KEPT];
   return TEG_OK;
 }
 
@@ -479,10 +570,20 @@ const teg_queue_ops tegi_hostdev_queue_ops = {
     .stream_destroy = stream_destroy,
     .record_fill = record_fill,
     .record_copy = record_copy,
-    .record_call = record_call,
+    .record_barrier = record_barrier,
+    .record_timestamp = record_timestamp,
+    .timestamp = timestamp,
     .record_wait = record_wait,
     .discard = discard,
     .submit = submit,
     .completed = completed,
     .wait = wait,
+};
+
+const teg_kernel_ops tegi_hostdev_kernel_ops = {
+    .abi_version = TEG_BACKEND_ABI_VERSION,
+    .struct_size = sizeof(teg_kernel_ops),
+    .create = kernel_create,
+    .destroy = kernel_destroy,
+    .record_dispatch = record_dispatch,
 };

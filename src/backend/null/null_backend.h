@@ -91,5 +91,6 @@ extern const teg_remap_ops tegi_nulldev_remap_ops;
 
 // ---- null_queue.c
 extern const teg_queue_ops tegi_nulldev_queue_ops;
+extern const teg_kernel_ops tegi_nulldev_kernel_ops;
 
 #endif  // TEGULA_BACKEND_NULL_BACKEND_H

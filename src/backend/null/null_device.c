@@ -176,6 +176,7 @@ static teg_result open_device(const teg_backend_open_params* params,
       .remap = device->tables->remap ? &tegi_nulldev_remap_ops : NULL,
       .map = &map_ops,
       .queue = &tegi_nulldev_queue_ops,
+      .kernel = &tegi_nulldev_kernel_ops,
       .check = &check_ops,
   };
   *out_device = &device->base;

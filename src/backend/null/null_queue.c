@@ -4,13 +4,14 @@
 // checker's record. The host executes it as a call of run_node.
 #include <string.h>
 
+#include "backend/host/host_dispatch.h"
 #include "backend/host/host_fill.h"
 #include "backend/null/null_backend.h"
 #include "base/error.h"
 
 #define STREAM_MAGIC 0x6e737472u
 
-typedef enum node_kind { NODE_FILL, NODE_COPY, NODE_CALL } node_kind;
+typedef enum node_kind { NODE_FILL, NODE_COPY, NODE_DISPATCH } node_kind;
 
 struct tegi_nulldev_node {
   tegi_nulldev_node* previous;
@@ -18,9 +19,8 @@ struct tegi_nulldev_node {
   tegi_nulldev_stream* stream;
   tegi_hazard_command* hazard;
   node_kind kind;
-  uint32_t pattern;
-  teg_host_kernel kernel;
-  void* user;
+  uint32_t pattern;          // fill
+  tegi_hostdev_shape shape;  // dispatch
   bool is_submitted;
 };
 
@@ -70,9 +70,9 @@ static void nodes_free(tegi_nulldev* device, tegi_nulldev_node* node) {
   }
 }
 
-// The kernel of every command.
+// What every command is for the host.
 static teg_result run_node(void* user, void* const* pointers,
-                           const uint64_t* sizes, uint32_t binding_count) {
+                           const uint64_t* sizes) {
   tegi_nulldev_node* node = user;
   tegi_nulldev_node todo = *node;
   bool may_run;
@@ -89,8 +89,8 @@ static teg_result run_node(void* user, void* const* pointers,
     case NODE_COPY:
       memmove(pointers[0], pointers[1], (size_t)sizes[0]);
       break;
-    case NODE_CALL:
-      result = todo.kernel(todo.user, pointers, sizes, binding_count);
+    case NODE_DISPATCH:
+      result = tegi_hostdev_invoke(&todo.shape, pointers, sizes);
       break;
   }
   return checked != TEG_OK ? checked : result;
@@ -154,13 +154,12 @@ static teg_result record(tegi_nulldev_stream* stream, const char* what,
   }
   node->kind = todo->kind;
   node->pattern = todo->pattern;
-  node->kernel = todo->kernel;
-  node->user = todo->user;
-  result = tegi_hazard_record(stream->hazard, what, todo->kind == NODE_CALL,
+  node->shape = todo->shape;
+  result = tegi_hazard_record(stream->hazard, what, todo->kind == NODE_DISPATCH,
                               stream->spans, binding_count, &node->hazard, err);
   if (result == TEG_OK) {
-    result = device->tables->queue->record_call(
-        stream->inner, run_node, node, stream->bindings, binding_count, err);
+    result = tegi_hostdev_record_call(stream->inner, run_node, node,
+                                      stream->bindings, binding_count, err);
     if (result == TEG_OK) return TEG_OK;
     tegi_hazard_unrecord(node->hazard);
   }
@@ -188,14 +187,53 @@ static teg_result record_copy(teg_queue_stream* queue_stream,
   return record(stream_from(queue_stream), "copy", &todo, bindings, 2, err);
 }
 
-static teg_result record_call(teg_queue_stream* queue_stream,
-                              teg_host_kernel kernel, void* user,
-                              const teg_binding* bindings,
-                              uint32_t binding_count, teg_error* err) {
-  TEG_REQUIRE(kernel, err, "call: no function");
-  tegi_nulldev_node todo = {.kind = NODE_CALL, .kernel = kernel, .user = user};
-  return record(stream_from(queue_stream), "call", &todo, bindings,
-                binding_count, err);
+static teg_result record_dispatch(teg_queue_stream* queue_stream,
+                                  const teg_dispatch* dispatch,
+                                  teg_error* err) {
+  tegi_nulldev_node todo = {.kind = NODE_DISPATCH};
+  teg_binding flat[TEGI_HOSTDEV_MOST_FLAT];
+  uint32_t count = tegi_hostdev_flatten(dispatch, &todo.shape, flat);
+  return record(stream_from(queue_stream), "dispatch", &todo, flat, count, err);
+}
+
+static teg_result kernel_create(teg_backend_device* base,
+                                const teg_kernel_params* params,
+                                teg_backend_kernel** out_kernel,
+                                teg_error* err) {
+  tegi_host* host = &tegi_nulldev_from(base)->host;
+  return tegi_hostdev_kernel_make(host, params, out_kernel, err);
+}
+
+static void kernel_destroy(teg_backend_device* base,
+                           teg_backend_kernel* kernel) {
+  tegi_hostdev_kernel_free(&tegi_nulldev_from(base)->host, kernel);
+}
+
+static teg_result record_barrier(teg_queue_stream* queue_stream,
+                                 teg_error* err) {
+  tegi_nulldev_stream* stream = stream_from(queue_stream);
+  tegi_nulldev* device = stream->device;
+  teg_result result = tegi_nulldev_count_call(device, TEG_NULL_RECORD, err);
+  if (result != TEG_OK) return result;
+  return device->tables->queue->record_barrier(stream->inner, err);
+}
+
+static teg_result record_timestamp(teg_queue_stream* queue_stream,
+                                   uint64_t* out_number, teg_error* err) {
+  *out_number = 0;
+  tegi_nulldev_stream* stream = stream_from(queue_stream);
+  tegi_nulldev* device = stream->device;
+  teg_result result = tegi_nulldev_count_call(device, TEG_NULL_RECORD, err);
+  if (result != TEG_OK) return result;
+  return device->tables->queue->record_timestamp(stream->inner, out_number,
+                                                 err);
+}
+
+static teg_result timestamp(teg_queue_stream* queue_stream, uint64_t number,
+                            uint64_t* out_ns, teg_error* err) {
+  const tegi_nulldev_stream* stream = stream_from(queue_stream);
+  return stream->device->tables->queue->timestamp(stream->inner, number, out_ns,
+                                                  err);
 }
 
 static teg_result record_wait(teg_queue_stream* queue_stream,
@@ -326,10 +364,20 @@ const teg_queue_ops tegi_nulldev_queue_ops = {
     .stream_destroy = stream_destroy,
     .record_fill = record_fill,
     .record_copy = record_copy,
-    .record_call = record_call,
+    .record_barrier = record_barrier,
+    .record_timestamp = record_timestamp,
+    .timestamp = timestamp,
     .record_wait = record_wait,
     .discard = discard,
     .submit = submit,
     .completed = completed,
     .wait = wait,
+};
+
+const teg_kernel_ops tegi_nulldev_kernel_ops = {
+    .abi_version = TEG_BACKEND_ABI_VERSION,
+    .struct_size = sizeof(teg_kernel_ops),
+    .create = kernel_create,
+    .destroy = kernel_destroy,
+    .record_dispatch = record_dispatch,
 };

@@ -414,6 +414,13 @@ static teg_result record_copy(teg_queue_stream* queue_stream,
   return TEG_OK;
 }
 
+// What command_begin records anyway.
+static teg_result record_barrier(teg_queue_stream* queue_stream,
+                                 teg_error* err) {
+  VkCommandBuffer buffer;
+  return command_begin(stream_from(queue_stream), &buffer, err);
+}
+
 static teg_result check_submitted(tegi_vk_stream* stream, uint64_t serial,
                                   teg_error* err) {
   return tegi_serial_check_submitted(tegi_load_acquire(&stream->submitted),
@@ -661,7 +668,6 @@ static void stream_destroy(teg_backend_device* base,
   tegi_fetch_add_relaxed(&device->object_count, (uint64_t)-1);
 }
 
-// There is no record_call: a C function cannot run on the device.
 const teg_queue_ops tegi_vk_queue_ops = {
     .abi_version = TEG_BACKEND_ABI_VERSION,
     .struct_size = sizeof(teg_queue_ops),
@@ -669,6 +675,7 @@ const teg_queue_ops tegi_vk_queue_ops = {
     .stream_destroy = stream_destroy,
     .record_fill = record_fill,
     .record_copy = record_copy,
+    .record_barrier = record_barrier,
     .record_wait = record_wait,
     .discard = discard,
     .submit = submit,
