@@ -111,7 +111,7 @@ static teg_result open_backend(teg_device* device,
   device->caps.struct_size = sizeof device->caps;
   device->tables.device->query_caps(device->backend, &device->caps);
   if (!device->tables.remap) device->caps.remap = TEG_REMAP_NONE;
-  return TEG_OK;
+  return tegi_binds_init(device, err);
 }
 
 static void destroy_device(teg_device* device) {
@@ -124,6 +124,7 @@ static void destroy_device(teg_device* device) {
   tegi_host_free(&device->host, device->streams,
                  device->stream_capacity * sizeof *device->streams);
   if (device->backend) device->backend->tables.device->close(device->backend);
+  tegi_binds_deinit(device);
   tegi_mutex_destroy(&device->registry);
   tegi_host host = {.allocator = device->host.allocator};
   tegi_host_free(&host, device, sizeof *device);

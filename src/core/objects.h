@@ -4,6 +4,8 @@
 // other. Locks, by rank (take them in this order only):
 //   1 session->growth   mutex   serialises what calls the driver for a session
 //   2 device->registry  mutex   the lists of sessions and streams
+//     device->binds     mutex   the bind stream; nothing is taken under it but
+//     4
 //   3 session->lock     short   the session's policies, buffers and counters
 //   4 device->lock      short   timelines, extents, lent buffers, free tiles
 // The driver is never called under 3 or 4.
@@ -13,6 +15,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "core/barriers.h"
+#include "core/binds.h"
 #include "core/heaps.h"
 #include "core/options.h"
 #include "core/parameters.h"
@@ -63,6 +66,7 @@ struct teg_device {
   tegi_atomic_u64 lent_bytes;
   tegi_heaps heaps;  // guarded by lock
   tegi_timelines timelines;
+  tegi_binds binds;
   bool is_barrier_off;  // for tests that show what barriers prevent
 
   // Any number of writers.
@@ -97,6 +101,7 @@ struct teg_stream {
   tegi_ring ring;          // staging of its uploads
   tegi_ring readback;      // and of its downloads
   tegi_parameters parameters;
+  uint64_t bound;  // the last bind that its batches wait for
   // Of the batch being recorded.
   tegi_barriers barriers;
   uint32_t dispatch_count;
@@ -208,6 +213,11 @@ void tegi_device_prune(teg_device* device, tegi_use_set* set);
 // Blocks until the set is idle; see tegi_source_ops.wait.
 teg_result tegi_device_wait(teg_device* device, const tegi_use_set* set,
                             tegi_stream_id asking, teg_error* err);
+// Records on |waiting| a wait for every use of the set that is not complete;
+// TEG_BAD_STATE if one is not submitted.
+teg_result tegi_device_record_waits(teg_device* device,
+                                    teg_queue_stream* waiting,
+                                    const tegi_use_set* set, teg_error* err);
 // Submits the batch of |use| if it is only recorded. TEG_BAD_STATE where that
 // is another thread's to do.
 teg_result tegi_device_submit_use(teg_device* device, tegi_use use,

@@ -727,6 +727,7 @@ static teg_result unmap_runs(teg_device* device, tegi_extent* range,
   return result;
 }
 
+// Not ordered: between binds_begin and binds_end.
 static teg_result unmap_slots(teg_device* device, tegi_extent* range,
                               const uint32_t* slots, uint32_t count,
                               teg_error* err) {
@@ -740,10 +741,11 @@ static teg_result unmap_slots(teg_device* device, tegi_extent* range,
   return TEG_OK;
 }
 
-static teg_result map(tegi_source* source, tegi_extent* range,
-                      const uint32_t* slots, const tegi_tile* tiles,
-                      uint32_t count, teg_error* err) {
-  teg_device* device = device_of(source);
+// As above. What was mapped before a failure is taken away again, here or by
+// binds_end.
+static teg_result map_slots(teg_device* device, tegi_extent* range,
+                            const uint32_t* slots, const tegi_tile* tiles,
+                            uint32_t count, teg_error* err) {
   teg_tile_run runs[RUNS_ON_STACK];
   uint32_t from = 0;
   while (from < count) {
@@ -754,10 +756,25 @@ static teg_result map(tegi_source* source, tegi_extent* range,
         device->backend, range->memory, runs, run_count, err);
     driver_leave(device, begin_ns);
     if (result != TEG_OK) {
-      (void)unmap_slots(device, range, slots, done, NULL);
+      if (!device->binds.stream) {
+        (void)unmap_slots(device, range, slots, done, NULL);
+      }
       return result;
     }
   }
+  return TEG_OK;
+}
+
+static teg_result map(tegi_source* source, tegi_extent* range,
+                      const uint32_t* slots, const tegi_tile* tiles,
+                      uint32_t count, const tegi_use_set* after,
+                      teg_error* err) {
+  teg_device* device = device_of(source);
+  teg_result result = tegi_binds_begin(device, after, err);
+  if (result != TEG_OK) return result;
+  result = map_slots(device, range, slots, tiles, count, err);
+  result = tegi_binds_end(device, result, err);
+  if (result != TEG_OK) return result;
   tegi_lock_acquire(&device->lock);
   uint32_t again = tegi_heaps_mark_mapped(&device->heaps, tiles, count);
   tegi_lock_release(&device->lock);
@@ -767,14 +784,23 @@ static teg_result map(tegi_source* source, tegi_extent* range,
 }
 
 static teg_result unmap(tegi_source* source, tegi_extent* range,
-                        const uint32_t* slots, uint32_t count, teg_error* err) {
-  return unmap_slots(device_of(source), range, slots, count, err);
+                        const uint32_t* slots, uint32_t count,
+                        const tegi_use_set* after, teg_error* err) {
+  teg_device* device = device_of(source);
+  teg_result result = tegi_binds_begin(device, after, err);
+  if (result != TEG_OK) return result;
+  result = unmap_slots(device, range, slots, count, err);
+  return tegi_binds_end(device, result, err);
 }
 
 static teg_result unmap_run(tegi_source* source, tegi_extent* range,
                             uint32_t first, uint32_t count, teg_error* err) {
+  teg_device* device = device_of(source);
   teg_tile_run run = {.range_tile_index = first, .tile_count = count};
-  return unmap_runs(device_of(source), range, &run, 1, err);
+  teg_result result = tegi_binds_begin(device, NULL, err);
+  if (result != TEG_OK) return result;
+  result = unmap_runs(device, range, &run, 1, err);
+  return tegi_binds_end(device, result, err);
 }
 
 const tegi_source_ops tegi_core_source_ops = {

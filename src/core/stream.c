@@ -81,7 +81,8 @@ static teg_result submit_batch(teg_stream* stream, uint64_t* out_serial,
                                teg_error* err) {
   uint64_t serial = recording_of(stream);
   const teg_queue_ops* queue = stream->session->device->tables.queue;
-  teg_result result = queue->submit(stream->queue, serial, err);
+  teg_result result = tegi_binds_wait(stream, err);
+  if (result == TEG_OK) result = queue->submit(stream->queue, serial, err);
   if (result != TEG_OK) return result;
   begin_batch(stream);
   tegi_store_release(&stream->timeline.submitted, serial);

@@ -148,6 +148,23 @@ static teg_result wait_for_use(teg_device* device, teg_stream* stream,
   return result;
 }
 
+teg_result tegi_device_record_waits(teg_device* device,
+                                    teg_queue_stream* waiting,
+                                    const tegi_use_set* set, teg_error* err) {
+  if (device->timelines.is_rule_off) return TEG_OK;
+  teg_result result = TEG_OK;
+  tegi_use use;
+  for (size_t i = 0; result == TEG_OK && tegi_use_at(set, i, &use); ++i) {
+    teg_stream* stream = pin(device, use);
+    if (!stream) continue;
+    // The backend refuses what is not submitted.
+    result = device->tables.queue->record_wait(waiting, stream->queue,
+                                               use.serial, err);
+    unpin(device, stream);
+  }
+  return result;
+}
+
 teg_result tegi_device_submit_use(teg_device* device, tegi_use use,
                                   teg_error* err) {
   if (device->timelines.is_rule_off) return TEG_OK;

@@ -130,15 +130,18 @@ typedef struct tegi_source_ops {
   teg_result (*range_reserve)(tegi_source* source, uint64_t bytes,
                               tegi_extent** out_extent, teg_error* err);
   // Puts |count| tiles under the slots |slots| (ascending) of a range; and
-  // takes what is under them away. At the mapping limit TEG_LIMIT, and all is
-  // as before.
+  // takes what is under them away. |after|: uses of the tiles and the
+  // addresses that may not be over, where remaps are queue-ordered; NULL =
+  // none. At the mapping limit TEG_LIMIT, and all is as before.
   teg_result (*map)(tegi_source* source, tegi_extent* range,
                     const uint32_t* slots, const tegi_tile* tiles,
-                    uint32_t count, teg_error* err);
+                    uint32_t count, const tegi_use_set* after, teg_error* err);
   teg_result (*unmap)(tegi_source* source, tegi_extent* range,
-                      const uint32_t* slots, uint32_t count, teg_error* err);
-  // Takes away what is under |count| slots from |first| on, in one call of the
-  // driver: a run that ends where nothing is mapped needs no mapping more.
+                      const uint32_t* slots, uint32_t count,
+                      const tegi_use_set* after, teg_error* err);
+  // Takes away what is under |count| slots from |first| on, whose uses are
+  // over, in one call of the driver: a run that ends where nothing is mapped
+  // needs no mapping more.
   teg_result (*unmap_run)(tegi_source* source, tegi_extent* range,
                           uint32_t first, uint32_t count, teg_error* err);
 } tegi_source_ops;

@@ -485,17 +485,47 @@ void tegi_tiled_drop_chunks(tiled_policy* self, uint32_t min_unused_runs) {
 // ---- Grow ------------------------------------------------------------------
 
 // Fills the slots of a block that was cut open; on failure it is a hole again.
+// The uses of tiles that came under |block|, and reach into the hole behind it,
+// while commands that use them may be on their way. Locked. Leaves |uses|
+// empty, or what there was no host memory for.
+static void inherit_uses(tiled_policy* self, tegi_block* block,
+                         tegi_use_set* uses) {
+  if (tegi_use_is_empty(uses)) return;
+  tegi_host* host = self->env.host;
+  tegi_block* next = block->next;
+  if (next && next->state == TEGI_BLOCK_FREE) {
+    tegi_use_set copy;
+    if (!tegi_use_copy(host, &copy, uses)) return;
+    bool is_merged = tegi_use_merge(host, &next->use, &copy);
+    tegi_use_clear(host, &copy);
+    if (!is_merged) return;
+  }
+  (void)tegi_use_merge(host, &block->use, uses);
+}
+
+// What could not be inherited is waited for. Not locked.
+static void wait_for_rest(tiled_policy* self, tegi_use_set* uses,
+                          tegi_stream_id stream) {
+  if (tegi_use_is_empty(uses)) return;
+  tegi_source* source = self->env.source;
+  (void)source->ops->wait(source, uses, stream, NULL);
+  tegi_use_clear(self->env.host, uses);
+}
+
 static teg_result fill_block(tiled_policy* self, tegi_block* block,
                              uint64_t size, tegi_stream_id stream,
                              teg_error* err) {
+  tegi_use_set uses;
   teg_result result = tegi_tiled_fill(
       self, block->chunk, tegi_tiled_first_slot(self, block->offset),
-      tegi_tiled_end_slot(self, block->offset + size), size, stream, err);
+      tegi_tiled_end_slot(self, block->offset + size), size, stream, &uses,
+      err);
   tegi_lock_acquire(self->env.lock);
   if (result != TEG_OK) {
     tegi_tiled_release_partial(self, block);
   } else {
     block->is_partial = size < block->size;
+    inherit_uses(self, block, &uses);
     tegi_block* next = block->next;
     if (next && next->state == TEGI_BLOCK_FREE) {
       tegi_tiled_remove(self, as_hole(next));
@@ -504,6 +534,7 @@ static teg_result fill_block(tiled_policy* self, tegi_block* block,
     }
   }
   tegi_lock_release(self->env.lock);
+  wait_for_rest(self, &uses, stream);
   return result;
 }
 
@@ -598,9 +629,14 @@ static teg_result resize(tegi_policy* policy, tegi_block* block, uint64_t size,
   // A block that was placed was made with its largest size.
   if (block->chunk->is_placed || !block->is_partial) return TEG_OK;
   uint32_t end = tegi_tiled_end_slot(self, size);
+  tegi_use_set gained;
   teg_result result =
-      tegi_tiled_fill(self, block->chunk, 0, end, 0, stream, err);
+      tegi_tiled_fill(self, block->chunk, 0, end, 0, stream, &gained, err);
   if (result != TEG_OK) return result;
+  tegi_lock_acquire(self->env.lock);
+  inherit_uses(self, block, &gained);
+  tegi_lock_release(self->env.lock);
+  wait_for_rest(self, &gained, stream);
   uint32_t mapped_end = tegi_tilemap_next(
       &block->chunk->tiles, end, block->chunk->tiles.slot_count, false);
   if (mapped_end == end) return TEG_OK;

@@ -64,9 +64,12 @@ static inline uint32_t tegi_tiled_end_slot(const tiled_policy* self,
 // ---- tiled_fill.c: growth mutex held, not locked
 // Maps tiles under every slot of [first, end) of |chunk| that has none.
 //   pending_bytes  what the caller will count as live when this is done
+//   uses           gets the uses of tiles that may still be on their way, which
+//                  whoever owns the addresses inherits
 teg_result tegi_tiled_fill(tiled_policy* self, tegi_chunk* chunk,
                            uint32_t first, uint32_t end, uint64_t pending_bytes,
-                           tegi_stream_id stream, teg_error* err);
+                           tegi_stream_id stream, tegi_use_set* uses,
+                           teg_error* err);
 // Takes tiles away from holes and gives them to the device: at least |count|
 // if there are as many. Returns how many.
 uint32_t tegi_tiled_give_back(tiled_policy* self, uint32_t count, bool may_wait,

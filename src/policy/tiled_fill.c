@@ -9,7 +9,9 @@
 // A slot without a tile has an empty use set by construction: its tile was
 // taken away only when the hole's set was idle (or, where the queue orders
 // remapping, in its place in the queue). So the rule is asked for the hole
-// that a tile leaves, and the address it goes to passes.
+// that a tile leaves, and the address it goes to passes. Where the queue orders
+// it a tile may leave while commands that use it are on their way: what it
+// goes under inherits their uses. What goes to the device is idle always.
 #include <inttypes.h>
 
 #include "base/error.h"
@@ -24,9 +26,16 @@ typedef struct gathering {
   uint32_t count;
   uint32_t wanted;
   uint64_t pending_bytes;
+  tegi_write write;   // REMAP: for addresses of our own; HOST: for the device
+  tegi_use_set uses;  // of the tiles, where they may not be over
 } gathering;
 
 enum { STEAL_LOOKS = 8 };
+
+static teg_result no_memory(teg_error* err) {
+  return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                        "policy tiled: no host memory to gather tiles");
+}
 
 // ---- Stealing --------------------------------------------------------------
 
@@ -38,7 +47,7 @@ typedef struct victim {
 static void look_at(const gathering* g, tegi_hole* hole, victim* found) {
   tegi_source* source = g->self->env.source;
   tegi_verdict verdict =
-      source->ops->check(source, &hole->block.use, TEGI_WRITE_REMAP, g->stream);
+      source->ops->check(source, &hole->block.use, g->write, g->stream);
   if (verdict == TEGI_REUSE_NOW) {
     found->idle = hole;
   } else if (verdict != TEGI_REUSE_NEVER &&
@@ -116,20 +125,50 @@ static void put_back(tiled_policy* self, tegi_chunk* chunk,
   }
 }
 
+// The uses of a hole that is robbed while they are on their way. False without
+// host memory. Locked.
+static bool copy_uses(gathering* g, const tegi_hole* hole, tegi_use_set* uses) {
+  const tiled_policy* self = g->self;
+  *uses = (tegi_use_set){0};
+  if (g->write != TEGI_WRITE_REMAP ||
+      self->env.caps->remap != TEG_REMAP_QUEUE_ORDERED) {
+    return true;
+  }
+  if (!tegi_use_copy(self->env.host, uses, &hole->block.use)) return false;
+  self->env.source->ops->prune(self->env.source, uses);
+  return true;
+}
+
+// Where there is no room for more uses they are waited for.
+static void add_uses(gathering* g, tegi_use_set* uses) {
+  const tiled_policy* self = g->self;
+  if (tegi_use_merge(self->env.host, &g->uses, uses)) return;
+  tegi_source* source = self->env.source;
+  (void)source->ops->wait(source, uses, g->stream, NULL);
+  tegi_use_clear(self->env.host, uses);
+}
+
 // Locked on entry; unlocked on return.
 static teg_result rob(gathering* g, tegi_hole* hole, teg_error* err) {
   tiled_policy* self = g->self;
   tegi_chunk* chunk = hole->block.chunk;
   tegi_tile* tiles = g->tiles + g->count;
+  tegi_use_set uses;
+  if (!copy_uses(g, hole, &uses)) {
+    tegi_lock_release(self->env.lock);
+    return no_memory(err);
+  }
   uint32_t picked = pick_tiles(g, hole, tiles);
   tegi_lock_release(self->env.lock);
   reverse(g->slots, tiles, picked);
   teg_result result = self->env.source->ops->unmap(
-      self->env.source, chunk->extent, g->slots, picked, err);
+      self->env.source, chunk->extent, g->slots, picked, &uses, err);
   if (result == TEG_OK) {
     g->count += picked;
+    add_uses(g, &uses);
     return TEG_OK;
   }
+  tegi_use_clear(self->env.host, &uses);
   tegi_lock_acquire(self->env.lock);
   put_back(self, chunk, g->slots, tiles, picked);
   tegi_lock_release(self->env.lock);
@@ -258,8 +297,9 @@ static teg_result gather(gathering* g, teg_error* err) {
 }
 
 static bool begin_gathering(gathering* g, tiled_policy* self, uint32_t wanted,
-                            tegi_stream_id stream) {
-  *g = (gathering){.self = self, .stream = stream, .wanted = wanted};
+                            tegi_write write, tegi_stream_id stream) {
+  *g = (gathering){
+      .self = self, .stream = stream, .wanted = wanted, .write = write};
   g->tiles = tegi_host_calloc(self->env.host, wanted, sizeof *g->tiles);
   g->slots = tegi_host_calloc(self->env.host, wanted, sizeof *g->slots);
   return g->tiles && g->slots;
@@ -269,11 +309,16 @@ static void end_gathering(gathering* g) {
   tegi_host* host = g->self->env.host;
   tegi_host_free(host, g->tiles, g->wanted * sizeof *g->tiles);
   tegi_host_free(host, g->slots, g->wanted * sizeof *g->slots);
+  tegi_use_clear(host, &g->uses);
 }
 
-static teg_result no_memory(teg_error* err) {
-  return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
-                        "policy tiled: no host memory to gather tiles");
+// Nothing was made of the tiles: they go to the device, idle.
+static void give_gathered(gathering* g) {
+  tegi_source* source = g->self->env.source;
+  if (!tegi_use_is_empty(&g->uses)) {
+    (void)source->ops->wait(source, &g->uses, g->stream, NULL);
+  }
+  source->ops->tiles_give(source, g->tiles, g->count);
 }
 
 // Puts what was gathered under the unmapped slots of [first, end).
@@ -286,8 +331,8 @@ static teg_result map_gathered(gathering* g, tegi_chunk* chunk, uint32_t first,
     g->slots[count++] = slot;
     slot = tegi_tilemap_next(&chunk->tiles, slot + 1, end, false);
   }
-  teg_result result =
-      source->ops->map(source, chunk->extent, g->slots, g->tiles, count, err);
+  teg_result result = source->ops->map(source, chunk->extent, g->slots,
+                                       g->tiles, count, &g->uses, err);
   g->self->is_mapping_full = result == TEG_LIMIT;
   if (result != TEG_OK) return result;
   tegi_lock_acquire(g->self->env.lock);
@@ -334,7 +379,9 @@ static teg_result reserve_records(tiled_policy* self, tegi_tilemap* map,
 
 teg_result tegi_tiled_fill(tiled_policy* self, tegi_chunk* chunk,
                            uint32_t first, uint32_t end, uint64_t pending_bytes,
-                           tegi_stream_id stream, teg_error* err) {
+                           tegi_stream_id stream, tegi_use_set* uses,
+                           teg_error* err) {
+  *uses = (tegi_use_set){0};
   uint32_t wanted = end - first - tegi_tilemap_count(&chunk->tiles, first, end);
   if (wanted == 0) return TEG_OK;
   teg_result result = check_possible(self, wanted, err);
@@ -343,15 +390,18 @@ teg_result tegi_tiled_fill(tiled_policy* self, tegi_chunk* chunk,
   }
   if (result != TEG_OK) return result;
   gathering g;
-  if (!begin_gathering(&g, self, wanted, stream)) {
+  if (!begin_gathering(&g, self, wanted, TEGI_WRITE_REMAP, stream)) {
     end_gathering(&g);
     return no_memory(err);
   }
   g.pending_bytes = pending_bytes;
   result = gather(&g, err);
   if (result == TEG_OK) result = map_gathered(&g, chunk, first, end, err);
-  if (result != TEG_OK) {
-    self->env.source->ops->tiles_give(self->env.source, g.tiles, g.count);
+  if (result == TEG_OK) {
+    *uses = g.uses;
+    g.uses = (tegi_use_set){0};
+  } else {
+    give_gathered(&g);
   }
   end_gathering(&g);
   return result;
@@ -368,9 +418,9 @@ uint32_t tegi_tiled_give_back(tiled_policy* self, uint32_t count, bool may_wait,
     uint32_t left = count - given;
     uint32_t wanted = left < GIVE_AT_A_TIME ? left : GIVE_AT_A_TIME;
     gathering g;
-    bool has_room = begin_gathering(&g, self, wanted, stream);
+    bool has_room = begin_gathering(&g, self, wanted, TEGI_WRITE_HOST, stream);
     teg_result result = has_room ? steal(&g, may_wait, NULL) : TEG_EXHAUSTED;
-    self->env.source->ops->tiles_give(self->env.source, g.tiles, g.count);
+    give_gathered(&g);
     given += g.count;
     end_gathering(&g);
     if (result != TEG_OK) break;
