@@ -107,9 +107,12 @@ typedef struct teg_buffer_info {
   uint64_t size;           // as asked for
   uint64_t granted_bytes;  // as the policy rounded it
   uint64_t number;         // unique on its device, never reused
-  uint64_t offset;         // inside its device object
-  const void* memory;      // identity of that device object
-  const char* policy;      // name of the policy that placed it
+  // Where it is. Stays as long as the buffer, unless teg_stream_write replaces
+  // all its bytes (option fresh_max); never changes for STATIC, DEDICATED,
+  // FOREIGN and growing buffers, and for those that are mapped.
+  uint64_t offset;     // inside its device object
+  const void* memory;  // identity of that device object
+  const char* policy;  // name of the policy that placed it
 } teg_buffer_info;
 
 TEG_API void teg_buffer_get_info(const teg_buffer* buffer,

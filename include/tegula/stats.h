@@ -33,6 +33,7 @@ extern "C" {
   X(wait_ns, "time spent in those waits, nanoseconds")                     \
   X(failure_count, "buffers that could not be made")                       \
   X(direct_write_bytes, "written through a buffer's own mapping")          \
+  X(fresh_write_bytes, "the same, after a change to a block not in use")   \
   X(ring_write_bytes, "written through the staging ring")
 
 typedef struct teg_stats {

@@ -83,6 +83,7 @@ static bool begin_life(teg_session* session, tegi_block* block,
   buffer->stream = stream;
   buffer->max_size = params->max_size;
   buffer->foreign = NULL;
+  buffer->spares = NULL;
   buffer->flags = params->flags;
   buffer->tag = (uint16_t)params->tag;
   buffer->lifetime = (uint8_t)params->lifetime;
@@ -243,6 +244,7 @@ void teg_buffer_destroy(teg_buffer* buffer) {
   if ((buffer->flags & TEG_BUFFER_FOREIGN) || buffer->foreign) {
     stamp_foreign(buffer);
   }
+  if (buffer->spares) tegi_fresh_release(buffer);
   buffer->block.use.host_holds = 0;
   uint64_t granted = buffer->block.size;
   tegi_counters_remove(&session->totals, buffer->size, granted);

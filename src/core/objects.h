@@ -178,7 +178,7 @@ typedef struct tegi_foreign_streams {
 
 struct teg_buffer {
   tegi_block block;
-  teg_session* session;
+  teg_session* session;  // NULL = another buffer's spare block: see fresh.c
   uint64_t size;
   uint64_t number;
   teg_stream* stream;
@@ -187,6 +187,7 @@ struct teg_buffer {
   // when the buffer was made. Serial 0 = none.
   tegi_use inherited;
   tegi_foreign_streams* foreign;  // beyond the home stream; NULL = none
+  tegi_block* spares;             // see fresh.c; NULL = none
   uint32_t flags;
   uint16_t tag;
   uint8_t lifetime;

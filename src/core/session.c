@@ -223,7 +223,7 @@ teg_result teg_session_create(teg_device* device,
 static void end_buffer(void* user, void* record) {
   teg_session* session = user;
   teg_buffer* buffer = record;
-  if (buffer->block.state != TEGI_BLOCK_USED) return;
+  if (buffer->block.state != TEGI_BLOCK_USED || !buffer->session) return;
   const char* tag = session->tags[buffer->tag].name;
   tegi_log_line(session->device, TEG_LOG_WARNING,
                 "session \"%s\": buffer %" PRIu64 " of %" PRIu64

@@ -105,6 +105,8 @@ void teg_session_get_stats(const teg_session* session, teg_stats* out_stats) {
   stats.hit_count = tegi_load_relaxed(&session->hit_count);
   stats.direct_write_bytes =
       tegi_load_relaxed(&session->written_bytes[TEGI_WAY_DIRECT]);
+  stats.fresh_write_bytes =
+      tegi_load_relaxed(&session->written_bytes[TEGI_WAY_FRESH]);
   stats.ring_write_bytes =
       tegi_load_relaxed(&session->written_bytes[TEGI_WAY_RING]);
   deliver(&stats, out_stats);
@@ -145,6 +147,8 @@ static void add_sessions(teg_device* device, teg_stats* stats) {
     stats->hit_count += tegi_load_relaxed(&session->hit_count);
     stats->direct_write_bytes +=
         tegi_load_relaxed(&session->written_bytes[TEGI_WAY_DIRECT]);
+    stats->fresh_write_bytes +=
+        tegi_load_relaxed(&session->written_bytes[TEGI_WAY_FRESH]);
     stats->ring_write_bytes +=
         tegi_load_relaxed(&session->written_bytes[TEGI_WAY_RING]);
     only_peak = one.peak_live_bytes;

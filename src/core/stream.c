@@ -64,7 +64,8 @@ static void unlink_stream(teg_stream* stream) {
 static void rehome(void* user, void* record) {
   const teg_stream* gone = user;
   teg_buffer* buffer = record;
-  if (buffer->block.state == TEGI_BLOCK_USED && buffer->stream == gone) {
+  bool is_buffer = buffer->block.state == TEGI_BLOCK_USED && buffer->session;
+  if (is_buffer && buffer->stream == gone) {
     buffer->stream = gone->session->first_stream;
   }
 }

@@ -259,11 +259,7 @@ static teg_result copy_mapped(teg_buffer* buffer, uint64_t offset, char* data,
 
 // ---- Writing ---------------------------------------------------------------
 
-tegi_way tegi_transfer_choose(teg_stream* stream, const teg_buffer* target) {
-  if ((target->flags & TEG_BUFFER_FOREIGN) || target->foreign ||
-      !is_mapped(target)) {
-    return TEGI_WAY_RING;
-  }
+static bool is_idle_for_host(teg_stream* stream, const teg_buffer* target) {
   tegi_stream_poll(stream);
   teg_session* session = target->session;
   tegi_lock_acquire(&session->lock);
@@ -273,7 +269,22 @@ tegi_way tegi_transfer_choose(teg_stream* stream, const teg_buffer* target) {
   tegi_verdict verdict = tegi_device_check(
       session->device, &use, TEGI_WRITE_HOST, stream->timeline.id);
   tegi_lock_release(&session->lock);
-  return verdict == TEGI_REUSE_NOW ? TEGI_WAY_DIRECT : TEGI_WAY_RING;
+  return verdict == TEGI_REUSE_NOW;
+}
+
+tegi_way tegi_transfer_choose(teg_stream* stream, teg_buffer* target,
+                              uint64_t offset, uint64_t size) {
+  if ((target->flags & TEG_BUFFER_FOREIGN) || target->foreign ||
+      !is_mapped(target)) {
+    return TEGI_WAY_RING;
+  }
+  if (is_idle_for_host(stream, target)) return TEGI_WAY_DIRECT;
+  bool is_whole = offset == 0 && size == target->size;
+  if (is_whole && size <= stream->session->options.fresh_max &&
+      tegi_fresh_block(stream, target)) {
+    return TEGI_WAY_FRESH;
+  }
+  return TEGI_WAY_RING;
 }
 
 static teg_result write_piece(teg_stream* stream, teg_buffer* target,
@@ -342,8 +353,8 @@ teg_result teg_stream_write(teg_stream* stream, teg_buffer* target,
                           "write: this device has no memory with host "
                           "pointers");
   }
-  tegi_way way = tegi_transfer_choose(stream, target);
-  if (way == TEGI_WAY_DIRECT) {
+  tegi_way way = tegi_transfer_choose(stream, target, offset, size);
+  if (way != TEGI_WAY_RING) {
     // Only read: the pointer is that of copy_mapped.
     result =
         copy_mapped(target, offset, (char*)(uintptr_t)data, size, true, err);

@@ -36,12 +36,22 @@ typedef struct tegi_ring {
 // How a write reaches its buffer.
 typedef enum tegi_way {
   TEGI_WAY_DIRECT = 0,  // a store through the buffer's own mapping
-  TEGI_WAY_RING = 1,    // a copy recorded from the ring
-  TEGI_WAY_COUNT = 2,
+  TEGI_WAY_FRESH = 1,   // the same, after the buffer got a block that is idle
+  TEGI_WAY_RING = 2,    // a copy recorded from the ring
+  TEGI_WAY_COUNT = 3,
 } tegi_way;
 
-// The cheapest way that the rule allows. Does not block.
-tegi_way tegi_transfer_choose(teg_stream* stream, const teg_buffer* target);
+// The cheapest way that the rule allows for a write of |size| bytes at
+// |offset|. TEGI_WAY_FRESH: the buffer has got the idle block. Does not wait.
+tegi_way tegi_transfer_choose(teg_stream* stream, teg_buffer* target,
+                              uint64_t offset, uint64_t size);
+
+// src/core/fresh.c: gives |buffer|, all of whose bytes are written next, a
+// block that nothing uses, in place of one that is in use. False if there is
+// none to be had.
+bool tegi_fresh_block(teg_stream* stream, teg_buffer* buffer);
+// Gives back what the buffer keeps for that. Session's lock held.
+void tegi_fresh_release(teg_buffer* buffer);
 
 // Gives the ring's memory back; its copies are over or dropped.
 void tegi_ring_destroy(teg_stream* stream, tegi_ring* ring);

@@ -116,5 +116,6 @@ const tegi_policy_ops tegi_policy_bucket = {
     .grow = tegi_class_policy_grow,
     .trim = tegi_class_policy_trim,
     .lend_buffers = tegi_class_policy_lend,
+    .exchange = tegi_whole_exchange,
     .validate = tegi_class_policy_validate,
 };

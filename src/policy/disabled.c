@@ -73,5 +73,6 @@ const tegi_policy_ops tegi_policy_disabled = {
     .give = give,
     .grow = grow,
     .trim = trim,
+    .exchange = tegi_whole_exchange,
     .validate = validate,
 };

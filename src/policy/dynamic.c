@@ -672,5 +672,6 @@ const tegi_policy_ops tegi_policy_dynamic = {
     .trim = trim,
     .run_end = run_end,
     .lend_buffers = lend_buffers,
+    .exchange = tegi_whole_exchange,
     .validate = validate,
 };

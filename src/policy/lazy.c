@@ -28,5 +28,6 @@ const tegi_policy_ops tegi_policy_lazy = {
     .grow = tegi_exact_grow,
     .trim = tegi_class_policy_trim,
     .submitted = submitted,
+    .exchange = tegi_whole_exchange,
     .validate = tegi_class_policy_validate,
 };

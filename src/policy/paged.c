@@ -360,6 +360,11 @@ static teg_result grow(tegi_policy* policy, const tegi_request* request,
   return add_page(self, own, size, out_block, err);
 }
 
+static void exchange(tegi_policy* policy, tegi_block* a, tegi_block* b) {
+  (void)policy;
+  tegi_arena_exchange(a, b);
+}
+
 // ---- Trim and age ----------------------------------------------------------
 
 static uint64_t trim(tegi_policy* policy, uint64_t wanted, bool is_idle_only,
@@ -430,5 +435,6 @@ const tegi_policy_ops tegi_policy_paged = {
     .grow = grow,
     .trim = trim,
     .run_end = run_end,
+    .exchange = exchange,
     .validate = validate,
 };

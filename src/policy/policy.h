@@ -257,6 +257,10 @@ typedef struct tegi_policy_ops {
   // largest size at once.
   teg_result (*resize)(tegi_policy* policy, tegi_block* block, uint64_t size,
                        tegi_stream_id stream, teg_error* err);
+  // Optional. Locked. Two used blocks of equal size, made without max_size,
+  // trade what they stand for: memory, place and uses. The records stay with
+  // their owners.
+  void (*exchange)(tegi_policy* policy, tegi_block* a, tegi_block* b);
   // Locked. TEG_BAD_STATE with what is wrong.
   teg_result (*validate)(tegi_policy* policy, teg_error* err);
 } tegi_policy_ops;

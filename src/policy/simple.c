@@ -18,5 +18,6 @@ const tegi_policy_ops tegi_policy_simple = {
     .grow = tegi_exact_grow,
     .trim = tegi_class_policy_trim,
     .lend_buffers = tegi_class_policy_lend,
+    .exchange = tegi_whole_exchange,
     .validate = tegi_class_policy_validate,
 };

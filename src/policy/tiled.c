@@ -704,6 +704,11 @@ static void destroy(tegi_policy* policy) {
   free_policy(self);
 }
 
+static void exchange(tegi_policy* policy, tegi_block* a, tegi_block* b) {
+  (void)policy;
+  tegi_arena_exchange(a, b);
+}
+
 // ---- Validate --------------------------------------------------------------
 
 static teg_result validate_hole(tiled_policy* self, const tegi_block* block,
@@ -779,5 +784,6 @@ const tegi_policy_ops tegi_policy_tiled = {
     .run_end = run_end,
     .lend_tiles = lend_tiles,
     .resize = resize,
+    .exchange = exchange,
     .validate = validate,
 };

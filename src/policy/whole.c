@@ -49,6 +49,19 @@ void tegi_whole_retire(const tegi_policy_env* env, tegi_block* block) {
   tegi_slab_give(env->blocks, block);
 }
 
+void tegi_whole_exchange(tegi_policy* policy, tegi_block* a, tegi_block* b) {
+  (void)policy;
+  tegi_extent* extent = a->extent;
+  a->extent = b->extent;
+  b->extent = extent;
+  tegi_use_set use = a->use;
+  a->use = b->use;
+  b->use = use;
+  uint16_t bin = a->bin;
+  a->bin = b->bin;
+  b->bin = bin;
+}
+
 void tegi_whole_lend(const tegi_policy_env* env, tegi_block* block) {
   block->state = TEGI_BLOCK_FREE;
   env->source->ops->lend(env->source, block->extent, &block->use);

@@ -22,6 +22,9 @@ void tegi_whole_retire(const tegi_policy_env* env, tegi_block* block);
 // The block's buffer goes to the device, for any session. Locked.
 void tegi_whole_lend(const tegi_policy_env* env, tegi_block* block);
 
+// tegi_policy_ops.exchange of all of them.
+void tegi_whole_exchange(tegi_policy* policy, tegi_block* a, tegi_block* b);
+
 // One class: free buffers of one size, latest first.
 typedef struct tegi_class {
   uint64_t size;

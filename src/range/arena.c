@@ -129,6 +129,29 @@ tegi_block* tegi_arena_merge(tegi_host* host, tegi_slab* slab,
   return block;
 }
 
+// Makes |block|'s neighbours, and its chunk, point to it.
+static void announce(tegi_block* block) {
+  if (block->prev) {
+    block->prev->next = block;
+  } else {
+    block->chunk->first = block;
+  }
+  if (block->next) block->next->prev = block;
+}
+
+void tegi_arena_exchange(tegi_block* a, tegi_block* b) {
+  tegi_block held = *a;
+  *a = *b;
+  *b = held;
+  // Neighbours: each now has itself where the other was.
+  if (a->prev == a) a->prev = b;
+  if (a->next == a) a->next = b;
+  if (b->prev == b) b->prev = a;
+  if (b->next == b) b->next = a;
+  announce(a);
+  announce(b);
+}
+
 void tegi_arena_end(tegi_host* host, tegi_slab* slab, tegi_chunk* chunk) {
   while (chunk->first) {
     tegi_block* block = chunk->first;

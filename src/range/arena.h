@@ -52,6 +52,9 @@ tegi_block* tegi_arena_merge(tegi_host* host, tegi_slab* slab,
                              void (*unbin)(void* user, tegi_block* hole),
                              void* user);
 
+// Two used blocks of equal size trade places, in one chunk or two.
+void tegi_arena_exchange(tegi_block* a, tegi_block* b);
+
 // The only hole of a chunk without used blocks; NULL if there is more than one
 // (merging found no host memory).
 static inline tegi_block* tegi_arena_whole(const tegi_chunk* chunk) {

@@ -490,7 +490,8 @@ static void a_batch_closes_when_it_is_old(void** state) {
 
 static void a_batch_closes_when_it_has_staged_its_bytes(void** state) {
   (void)state;
-  open_on("null", "batch_bytes=64KiB;ring_max=1MiB;batches_in_flight=0");
+  open_on("null",
+          "batch_bytes=64KiB;ring_max=1MiB;batches_in_flight=0;fresh_max=0");
   teg_buffer* a = core_buffer(&fx, session, 40000);
   static uint8_t data[40000];
   for (uint32_t i = 0; i < 5; ++i) {

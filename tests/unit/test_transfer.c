@@ -34,6 +34,7 @@ static void open_world(world* w, const char* backend, const char* completion,
                    TEG_OK);
   assert_int_equal(teg_options_set(options, "ring_max", ring_max, &w->err),
                    TEG_OK);
+  assert_int_equal(teg_options_set(options, "fresh_max", "0", &w->err), TEG_OK);
   teg_device_params device = TEG_DEVICE_PARAMS_INIT;
   device.backend = backend;
   device.options = options;
