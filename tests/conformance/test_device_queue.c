@@ -17,6 +17,7 @@ static void fill(device_fixture* fx, teg_queue_stream* stream,
                  teg_memory* memory, uint64_t offset, uint64_t size,
                  uint32_t pattern) {
   teg_span span = span_of(memory, offset, size);
+  fixture_barrier(fx, stream);
   EXPECT_OK(fx,
             fx->tables.queue->record_fill(stream, &span, pattern, &fx->err));
 }
@@ -26,6 +27,7 @@ static void copy(device_fixture* fx, teg_queue_stream* stream,
                  uint64_t source_offset, uint64_t size) {
   teg_span to = span_of(target, target_offset, size);
   teg_span from = span_of(source, source_offset, size);
+  fixture_barrier(fx, stream);
   EXPECT_OK(fx, fx->tables.queue->record_copy(stream, &to, &from, &fx->err));
 }
 

@@ -188,6 +188,7 @@ static void open_with_plants(device_fixture* fx, const device_config* config) {
 static void fill(device_fixture* fx, teg_queue_stream* stream,
                  teg_memory* memory, uint64_t offset, uint32_t pattern) {
   teg_span span = {memory, offset, 16, 1};
+  fixture_barrier(fx, stream);
   EXPECT_OK(fx,
             fx->tables.queue->record_fill(stream, &span, pattern, &fx->err));
 }

@@ -8,9 +8,10 @@
 //   range   a VkBuffer with sparse residency and aliasing; tiles of heaps are
 //           bound under it
 //   stream  a timeline semaphore and command buffers, on the device's queue
+//   kernel  a compute pipeline
 //
-// Buffers and heaps have host pointers where their memory type is coherent and
-// the CPU reaches the whole heap. Ranges never have.
+// Buffers and heaps have host pointers where the CPU reaches their memory type.
+// Ranges never have, but their tiles have those of their heaps.
 //
 // Binds act when called: each is waited for (core remaps idle tiles only), and
 // every batch begins with a global memory barrier, so that what follows a bind
@@ -46,8 +47,10 @@ typedef enum tegi_vk_kind {
 typedef struct tegi_vk_memory {
   uint32_t magic;
   tegi_vk_kind kind;
+  uint64_t id;  // never used again, as handles and addresses are
   VkBuffer buffer;
   VkDeviceMemory memory;  // not of ranges
+  uint32_t type;          // of |memory|
   void* pointer;          // NULL where the CPU does not reach it
   uint64_t size;
   uint32_t tile_count;     // heap
@@ -63,6 +66,54 @@ typedef struct tegi_vk_timeline {
   tegi_atomic_u32 reference_count;
 } tegi_vk_timeline;
 
+// A stream's timestamps. Number n is query n % 1024 of the pool.
+typedef struct tegi_vk_clock {
+  VkQueryPool pool;  // made when first needed
+  uint64_t recorded_count;
+  uint64_t submitted_count;
+} tegi_vk_clock;
+
+// The heaps of a device by the numbers of their tiles.
+typedef struct tegi_vk_heaps {
+  tegi_mutex lock;
+  tegi_vk_memory** list;  // in the order of first_slot
+  size_t count;
+  size_t capacity;
+  uint64_t next_slot;
+} tegi_vk_heaps;
+
+// Kernels with as many bindings are laid out alike, with parameters and
+// without: their descriptor sets and pipeline layouts are the same.
+#define TEGI_VK_LAYOUTS (2u * (TEG_MOST_BINDINGS + 1u))
+typedef struct tegi_vk_layout {
+  uint32_t buffer_count;
+  bool has_parameters;
+  VkDescriptorSetLayout sets;  // NULL where there are no descriptors
+  VkPipelineLayout pipeline;
+} tegi_vk_layout;
+
+typedef struct tegi_vk_layouts {
+  tegi_mutex lock;
+  bool has_lock;
+  tegi_vk_layout* made[TEGI_VK_LAYOUTS];
+} tegi_vk_layouts;
+
+typedef struct tegi_vk_kernel tegi_vk_kernel;
+typedef struct tegi_vk_set_list tegi_vk_set_list;
+
+// What a batch keeps for its dispatches, and what its open command buffer has
+// bound. See vulkan_sets.c and vulkan_kernel.c.
+typedef struct tegi_vk_dispatches {
+  tegi_vk_set_list* lists[TEGI_VK_LAYOUTS];  // NULL = none was needed
+  tegi_vk_kernel** kernels;                  // each with a reference
+  size_t kernel_count;
+  size_t kernel_capacity;
+  uint64_t use;  // a number for this use of the batch
+  VkPipeline pipeline;
+  VkDescriptorSet set;
+  uint32_t parameter_offset;
+} tegi_vk_dispatches;
+
 typedef struct tegi_vk_stream {
   uint32_t magic;
   tegi_vk_device* device;
@@ -73,6 +124,7 @@ typedef struct tegi_vk_stream {
   tegi_vk_batch* unused;
   tegi_atomic_u64 submitted;
   tegi_atomic_u64 told;  // told devices: the last serial a wait has reached
+  tegi_vk_clock clock;
 } tegi_vk_stream;
 
 struct tegi_vk_device {
@@ -83,11 +135,18 @@ struct tegi_vk_device {
   tegi_vk_facts facts;
   VkDevice handle;
   tegi_vk_device_table vk;
+  // The tables, without what this device lacks.
+  teg_device_ops device_ops;
+  teg_map_ops map_ops;
+  teg_queue_ops queue_ops;
   VkBufferUsageFlags usage;  // of every buffer
   uint64_t granularity;
   uint64_t tile_bytes;
   uint32_t buffer_type;  // memory types
   uint32_t heap_type;
+  uint32_t upload_type;
+  uint32_t readback_type;
+  uint32_t timestamp_bits;  // 0 = the queue has no timestamps
   bool is_told;
   bool has_remap;
   _Atomic bool is_lost;
@@ -104,9 +163,12 @@ struct tegi_vk_device {
   tegi_mappings range_mappings;  // all-zero where tiles are not mappings
   tegi_mappings memory_mappings;
   bool has_mapping_limit;        // tiles of ranges are counted
-  tegi_atomic_u64 next_slot;     // for heaps
   tegi_atomic_u64 sparse_bytes;  // of all ranges
-  tegi_atomic_u64 object_count;  // memories and streams alive
+  tegi_atomic_u64 object_count;  // memories, streams and kernels alive
+  tegi_atomic_u64 last_id;       // of memories and of uses of batches
+  tegi_atomic_u64 last_tick;     // of all timestamps, in bits beyond its own
+  tegi_vk_heaps heaps;
+  tegi_vk_layouts layouts;
 };
 
 // Checked casts.
@@ -119,6 +181,10 @@ teg_result tegi_vk_check_alive(tegi_vk_device* device, teg_error* err);
 teg_result tegi_vk_device_failed(tegi_vk_device* device, VkResult native,
                                  const char* what, teg_error* err);
 
+static inline uint64_t tegi_vk_next_id(tegi_vk_device* device) {
+  return 1 + tegi_fetch_add_relaxed(&device->last_id, 1);
+}
+
 // ---- vulkan_memory.c: buffers and heaps.
 // Chooses memory types, and the tile size where remap is wanted and possible.
 teg_result tegi_vk_memory_init(tegi_vk_device* device, uint64_t tile_bytes,
@@ -128,9 +194,31 @@ teg_result tegi_vk_buffer_create(teg_backend_device* base, uint64_t size,
                                  teg_memory** out_memory, teg_error* err);
 teg_result tegi_vk_heap_create(teg_backend_device* base, uint64_t size,
                                teg_memory** out_heap, teg_error* err);
+teg_result tegi_vk_staging_create(teg_backend_device* base, uint64_t size,
+                                  bool is_readback, teg_memory** out_memory,
+                                  teg_error* err);
+// False where plain buffers are as good.
+bool tegi_vk_has_staging(const tegi_vk_device* device);
 void tegi_vk_memory_destroy(teg_backend_device* base, teg_memory* memory);
 VkResult tegi_vk_create_buffer(const tegi_vk_device* device, uint64_t size,
                                VkBufferCreateFlags flags, VkBuffer* out_buffer);
+
+// ---- vulkan_heaps.c: which heap has a tile.
+teg_result tegi_vk_heaps_init(tegi_vk_device* device, teg_error* err);
+// An all-zero one is fine.
+void tegi_vk_heaps_deinit(tegi_vk_device* device);
+// Gives |heap| its first_slot. TEG_OUT_OF_HOST_MEMORY, TEG_LIMIT.
+teg_result tegi_vk_heaps_add(tegi_vk_device* device, tegi_vk_memory* heap,
+                             teg_error* err);
+void tegi_vk_heaps_remove(tegi_vk_device* device, const tegi_vk_memory* heap);
+// The heap whose tile has that number; NULL = none.
+tegi_vk_memory* tegi_vk_heaps_find(tegi_vk_device* device, uint32_t slot);
+
+// ---- vulkan_map.c: host pointers.
+extern const teg_map_ops tegi_vk_map_ops;
+// True if all memory that the CPU reaches has |has|.
+bool tegi_vk_all_types(const tegi_vk_device* device,
+                       bool (*has)(const tegi_vk_facts* facts, uint32_t type));
 
 // ---- vulkan_remap.c: ranges.
 extern const teg_remap_ops tegi_vk_remap_ops;
@@ -140,8 +228,80 @@ extern const teg_remap_ops tegi_vk_remap_ops;
    VK_BUFFER_CREATE_SPARSE_ALIASED_BIT)
 uint64_t tegi_vk_max_range_bytes(const tegi_vk_device* device);
 
+// ---- vulkan_layouts.c: layouts of descriptors.
+teg_result tegi_vk_layouts_init(tegi_vk_device* device, teg_error* err);
+// An all-zero one is fine.
+void tegi_vk_layouts_deinit(tegi_vk_device* device);
+// Made when first asked for; lives as long as the device.
+teg_result tegi_vk_layouts_get(tegi_vk_device* device, uint32_t buffer_count,
+                               bool has_parameters,
+                               const tegi_vk_layout** out_layout,
+                               teg_error* err);
+static inline uint32_t tegi_vk_layout_index(uint32_t buffer_count,
+                                            bool has_parameters) {
+  return 2 * buffer_count + has_parameters;
+}
+
+// ---- vulkan_sets.c: descriptor sets of a batch.
+// A set that says |bindings| and, with an offset added to them when it is
+// bound, |parameters|.
+teg_result tegi_vk_sets_take(tegi_vk_device* device,
+                             tegi_vk_dispatches* dispatches,
+                             const tegi_vk_layout* layout,
+                             const teg_dispatch* dispatch,
+                             uint64_t parameter_bytes, VkDescriptorSet* out_set,
+                             teg_error* err);
+// All may be written again: the batch is complete or dropped.
+void tegi_vk_sets_reset(tegi_vk_dispatches* dispatches);
+void tegi_vk_sets_deinit(tegi_vk_device* device,
+                         tegi_vk_dispatches* dispatches);
+
+// ---- vulkan_kernel.c: kernels and dispatches.
+extern const teg_kernel_ops tegi_vk_kernel_ops;
+// A batch is begun; its command buffer is; it is complete or dropped; it goes.
+void tegi_vk_dispatches_begin(tegi_vk_device* device,
+                              tegi_vk_dispatches* dispatches);
+void tegi_vk_dispatches_unbind(tegi_vk_dispatches* dispatches);
+void tegi_vk_dispatches_reset(tegi_vk_device* device,
+                              tegi_vk_dispatches* dispatches);
+void tegi_vk_dispatches_deinit(tegi_vk_device* device,
+                               tegi_vk_dispatches* dispatches);
+
+// ---- vulkan_clock.c: timestamps.
+teg_result tegi_vk_record_timestamp(teg_queue_stream* stream,
+                                    uint64_t* out_number, teg_error* err);
+teg_result tegi_vk_timestamp(teg_queue_stream* stream, uint64_t number,
+                             uint64_t* out_ns, teg_error* err);
+// |ticks| of |device|'s clock in nanoseconds.
+uint64_t tegi_vk_ticks_to_ns(tegi_vk_device* device, uint64_t ticks);
+void tegi_vk_clock_deinit(tegi_vk_stream* stream);
+
+// ---- vulkan_commands.c: fills, copies and the barrier.
+// The memory of |span|; NULL, and an error, if its bytes are not all in it.
+const tegi_vk_memory* tegi_vk_span_memory(const teg_span* span,
+                                          const char* what, teg_error* err);
+teg_result tegi_vk_record_fill(teg_queue_stream* stream, const teg_span* target,
+                               uint32_t pattern, teg_error* err);
+teg_result tegi_vk_record_copy(teg_queue_stream* stream, const teg_span* target,
+                               const teg_span* source, teg_error* err);
+// What comes before is done, and seen by commands; by the CPU.
+void tegi_vk_barrier_to_commands(const tegi_vk_device* device,
+                                 VkCommandBuffer buffer);
+void tegi_vk_barrier_to_host(const tegi_vk_device* device,
+                             VkCommandBuffer buffer);
+
 // ---- vulkan_queue.c: streams.
 extern const teg_queue_ops tegi_vk_queue_ops;
+tegi_vk_stream* tegi_vk_stream_from(teg_queue_stream* stream);
+// A command buffer that takes commands.
+teg_result tegi_vk_buffer_begin(tegi_vk_stream* stream,
+                                VkCommandBuffer* out_buffer, teg_error* err);
+// As above, for a command that reads or writes memory; and what its batch
+// keeps for dispatches.
+teg_result tegi_vk_command_begin(tegi_vk_stream* stream,
+                                 VkCommandBuffer* out_buffer,
+                                 tegi_vk_dispatches** out_dispatches,
+                                 teg_error* err);
 teg_result tegi_vk_timeline_create(tegi_vk_device* device,
                                    tegi_vk_timeline** out_timeline,
                                    teg_error* err);

@@ -44,6 +44,8 @@ static void free_device(tegi_vk_device* device) {
                              (teg_memory*)(void*)device->scratch);
     }
     tegi_vk_timeline_release(device, device->bind_timeline);
+    tegi_vk_layouts_deinit(device);
+    tegi_vk_heaps_deinit(device);
     device->vk.DestroyDevice(device->handle, NULL);
     tegi_mutex_destroy(&device->queue_lock);
   }
@@ -61,9 +63,10 @@ static void close_device(teg_backend_device* base) {
   uint64_t left = tegi_load_relaxed(&device->object_count) - 1;  // the scratch
   const teg_log* log = &device->instance.log;
   if (left && log->write) {
-    char line[96];
+    char line[112];
     snprintf(line, sizeof line,
-             "vulkan: closed with %llu memories, ranges or streams alive",
+             "vulkan: closed with %llu memories, ranges, streams or kernels "
+             "alive",
              (unsigned long long)left);
     log->write(log->user, TEG_LOG_ERROR, line);
   }
@@ -97,6 +100,11 @@ static void query_caps(teg_backend_device* base, teg_backend_caps* out_caps) {
       .total_bytes = main_heap(device)->size,
       .remap = device->has_remap ? TEG_REMAP_AT_ONCE : TEG_REMAP_NONE,
       .max_range_bytes = tegi_vk_max_range_bytes(device),
+      .binding_alignment = facts->storage_alignment,
+      .parameter_alignment = facts->uniform_alignment,
+      .max_parameter_bytes = facts->max_uniform_bytes,
+      .max_group_count = {facts->max_group_count[0], facts->max_group_count[1],
+                          facts->max_group_count[2]},
   };
 }
 
@@ -116,19 +124,37 @@ static const teg_device_ops device_ops = {
     .query_available = query_available,
     .buffer_create = tegi_vk_buffer_create,
     .heap_create = tegi_vk_heap_create,
+    .staging_create = tegi_vk_staging_create,
     .memory_destroy = tegi_vk_memory_destroy,
 };
 
-static void* host_pointer(teg_backend_device* device, teg_memory* memory) {
-  (void)device;
-  return tegi_vk_memory_from(memory)->pointer;
+// The tables of this device: what it lacks is NULL.
+static void init_tables(tegi_vk_device* device) {
+  device->device_ops = device_ops;
+  if (!tegi_vk_has_staging(device)) device->device_ops.staging_create = NULL;
+  device->map_ops = tegi_vk_map_ops;
+  if (tegi_vk_all_types(device, tegi_vk_facts_is_cached)) {
+    device->map_ops.is_cached = NULL;
+  }
+  if (tegi_vk_all_types(device, tegi_vk_facts_is_coherent)) {
+    device->map_ops.flush = NULL;
+    device->map_ops.invalidate = NULL;
+  }
+  device->queue_ops = tegi_vk_queue_ops;
+  device->timestamp_bits =
+      tegi_vk_facts_timestamp_bits(&device->instance, &device->facts);
+  if (device->timestamp_bits == 0) {
+    device->queue_ops.record_timestamp = NULL;
+    device->queue_ops.timestamp = NULL;
+  }
+  device->base.tables = (teg_backend_tables){
+      .device = &device->device_ops,
+      .remap = device->has_remap ? &tegi_vk_remap_ops : NULL,
+      .map = &device->map_ops,
+      .queue = &device->queue_ops,
+      .kernel = &tegi_vk_kernel_ops,
+  };
 }
-
-static const teg_map_ops map_ops = {
-    .abi_version = TEG_BACKEND_ABI_VERSION,
-    .struct_size = sizeof(teg_map_ops),
-    .host_pointer = host_pointer,
-};
 
 // ---- Opening.
 
@@ -233,6 +259,8 @@ static teg_result init_device(tegi_vk_device* device,
     device->usage |= VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
   }
   result = create_native(device, err);
+  if (result == TEG_OK) result = tegi_vk_heaps_init(device, err);
+  if (result == TEG_OK) result = tegi_vk_layouts_init(device, err);
   if (result == TEG_OK) {
     init_mappings(device, params->max_mapping_count);
     result = tegi_vk_memory_init(device, params->tile_bytes, err);
@@ -285,15 +313,7 @@ static teg_result open_device(const teg_backend_open_params* params,
     free_device(device);
     return result;
   }
-  bool is_mappable =
-      tegi_vk_facts_is_mappable(&device->facts, device->buffer_type) ||
-      tegi_vk_facts_is_mappable(&device->facts, device->heap_type);
-  device->base.tables = (teg_backend_tables){
-      .device = &device_ops,
-      .remap = device->has_remap ? &tegi_vk_remap_ops : NULL,
-      .map = is_mappable ? &map_ops : NULL,
-      .queue = &tegi_vk_queue_ops,
-  };
+  init_tables(device);
   *out_device = &device->base;
   return TEG_OK;
 }

@@ -216,12 +216,13 @@ static int rank_of(VkPhysicalDeviceType type) {
   }
 }
 
+enum { MOST_FAMILIES = 32 };
+
 // The queue family that commands go to, and the one that binds: the same where
 // one can do both.
 static void find_families(const tegi_vk_instance* instance,
                           VkPhysicalDevice gpu, uint32_t* out_queue,
                           uint32_t* out_bind) {
-  enum { MOST_FAMILIES = 32 };
   VkQueueFamilyProperties families[MOST_FAMILIES];
   uint32_t count = MOST_FAMILIES;
   instance->vk.GetPhysicalDeviceQueueFamilyProperties(gpu, &count, families);
@@ -301,6 +302,25 @@ teg_result tegi_vk_instance_gpus(const tegi_vk_instance* instance,
 
 // ---- Facts.
 
+static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+static void read_kernel_limits(const VkPhysicalDeviceLimits* limits,
+                               tegi_vk_facts* facts) {
+  facts->storage_alignment = limits->minStorageBufferOffsetAlignment;
+  facts->uniform_alignment = limits->minUniformBufferOffsetAlignment;
+  facts->atom_bytes = limits->nonCoherentAtomSize;
+  facts->max_uniform_bytes = limits->maxUniformBufferRange;
+  // The parameters' uniform buffer is a resource as well.
+  facts->max_storage_buffers =
+      min_u32(min_u32(limits->maxPerStageDescriptorStorageBuffers,
+                      limits->maxDescriptorSetStorageBuffers),
+              limits->maxPerStageResources - 1);
+  for (uint32_t i = 0; i < 3; i++) {
+    facts->max_group_count[i] = limits->maxComputeWorkGroupCount[i];
+  }
+  facts->timestamp_ns = limits->timestampPeriod;
+}
+
 static void read_limits(const tegi_vk_instance* instance,
                         tegi_vk_facts* facts) {
   VkPhysicalDeviceMaintenance4Properties maintenance4 = {
@@ -333,6 +353,7 @@ static void read_limits(const tegi_vk_instance* instance,
   uint32_t most = limits->maxMemoryAllocationCount;
   facts->max_allocation_count = most == UINT32_MAX ? 0 : most;
   facts->max_binding_bytes = limits->maxStorageBufferRange;
+  read_kernel_limits(limits, facts);
   // lavapipe names 2 GiB and does not mean it: its limit is the process's
   // addresses.
   facts->sparse_bytes =
@@ -390,6 +411,17 @@ uint64_t tegi_vk_facts_available(const tegi_vk_instance* instance,
   return most > used ? most - used : 0;
 }
 
+uint32_t tegi_vk_facts_timestamp_bits(const tegi_vk_instance* instance,
+                                      const tegi_vk_facts* facts) {
+  VkQueueFamilyProperties families[MOST_FAMILIES];
+  uint32_t count = MOST_FAMILIES;
+  instance->vk.GetPhysicalDeviceQueueFamilyProperties(facts->gpu, &count,
+                                                      families);
+  return facts->queue_family < count
+             ? families[facts->queue_family].timestampValidBits
+             : 0;
+}
+
 // ---- Memory types.
 
 static uint64_t largest_local_heap(const tegi_vk_facts* facts) {
@@ -403,10 +435,21 @@ static uint64_t largest_local_heap(const tegi_vk_facts* facts) {
   return bytes;
 }
 
+static bool has_property(const tegi_vk_facts* facts, uint32_t type,
+                         VkMemoryPropertyFlags property) {
+  return facts->memory.memoryTypes[type].propertyFlags & property;
+}
+
 bool tegi_vk_facts_is_mappable(const tegi_vk_facts* facts, uint32_t type) {
-  const VkMemoryPropertyFlags both = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
-                                     VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
-  return (facts->memory.memoryTypes[type].propertyFlags & both) == both;
+  return has_property(facts, type, VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT);
+}
+
+bool tegi_vk_facts_is_coherent(const tegi_vk_facts* facts, uint32_t type) {
+  return has_property(facts, type, VK_MEMORY_PROPERTY_HOST_COHERENT_BIT);
+}
+
+bool tegi_vk_facts_is_cached(const tegi_vk_facts* facts, uint32_t type) {
+  return has_property(facts, type, VK_MEMORY_PROPERTY_HOST_CACHED_BIT);
 }
 
 bool tegi_vk_facts_is_unified(const tegi_vk_facts* facts) {
@@ -417,37 +460,79 @@ bool tegi_vk_facts_is_unified(const tegi_vk_facts* facts) {
   return type != UINT32_MAX && tegi_vk_facts_is_mappable(facts, type);
 }
 
-// Larger is better; 0 = not to be used.
-static uint32_t worth_of(const tegi_vk_facts* facts, uint32_t type,
-                         uint64_t largest_heap) {
+// Protected, lazily allocated and vendors' kinds are for other uses.
+static bool is_plain(const tegi_vk_facts* facts, uint32_t type) {
   const VkMemoryPropertyFlags known = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT |
                                       VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
                                       VK_MEMORY_PROPERTY_HOST_COHERENT_BIT |
                                       VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
+  return !(facts->memory.memoryTypes[type].propertyFlags & ~known);
+}
+
+// What a type is worth for a use; larger is better, 0 = not to be used.
+typedef uint32_t (*worth_of)(const tegi_vk_facts* facts, uint32_t type);
+
+static uint32_t worth_for_device(const tegi_vk_facts* facts, uint32_t type) {
   const VkMemoryType* one = &facts->memory.memoryTypes[type];
-  // Protected, lazily allocated and vendors' kinds are for other uses.
-  if (one->propertyFlags & ~known) return 0;
   uint32_t worth = 1;
-  if (one->propertyFlags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT) worth += 4;
-  if (facts->memory.memoryHeaps[one->heapIndex].size >= largest_heap) {
-    worth += 2;
-    if (tegi_vk_facts_is_mappable(facts, type)) worth += 1;
+  if (one->propertyFlags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT) worth += 8;
+  if (facts->memory.memoryHeaps[one->heapIndex].size >=
+      largest_local_heap(facts)) {
+    worth += 4;
+    if (tegi_vk_facts_is_mappable(facts, type)) {
+      worth += tegi_vk_facts_is_coherent(facts, type) ? 2 : 1;
+    }
   }
   return worth;
 }
 
-uint32_t tegi_vk_facts_memory_type(const tegi_vk_facts* facts,
-                                   uint32_t type_bits) {
-  uint64_t largest_heap = largest_local_heap(facts);
+// The CPU writes it from end to end, and the device fetches it: no need of
+// caches, nor of the device's own memory, of which the CPU often reaches a
+// small part only.
+static uint32_t worth_for_upload(const tegi_vk_facts* facts, uint32_t type) {
+  if (!tegi_vk_facts_is_mappable(facts, type)) return 0;
+  uint32_t worth = 1;
+  if (tegi_vk_facts_is_coherent(facts, type)) worth += 4;
+  if (!has_property(facts, type, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT)) {
+    worth += 2;
+  }
+  if (!tegi_vk_facts_is_cached(facts, type)) worth += 1;
+  return worth;
+}
+
+static uint32_t worth_for_readback(const tegi_vk_facts* facts, uint32_t type) {
+  if (!tegi_vk_facts_is_mappable(facts, type)) return 0;
+  uint32_t worth = 1;
+  if (tegi_vk_facts_is_cached(facts, type)) worth += 4;
+  if (!has_property(facts, type, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT)) {
+    worth += 2;
+  }
+  if (tegi_vk_facts_is_coherent(facts, type)) worth += 1;
+  return worth;
+}
+
+static uint32_t best_type(const tegi_vk_facts* facts, uint32_t type_bits,
+                          worth_of worth_of_type) {
   uint32_t best = UINT32_MAX;
   uint32_t best_worth = 0;
   for (uint32_t i = 0; i < facts->memory.memoryTypeCount; i++) {
-    if (!((type_bits >> i) & 1u)) continue;
-    uint32_t worth = worth_of(facts, i, largest_heap);
+    if (!((type_bits >> i) & 1u) || !is_plain(facts, i)) continue;
+    uint32_t worth = worth_of_type(facts, i);
     if (worth > best_worth) {
       best = i;
       best_worth = worth;
     }
   }
   return best;
+}
+
+uint32_t tegi_vk_facts_memory_type(const tegi_vk_facts* facts,
+                                   uint32_t type_bits) {
+  return best_type(facts, type_bits, worth_for_device);
+}
+
+uint32_t tegi_vk_facts_staging_type(const tegi_vk_facts* facts,
+                                    uint32_t type_bits, bool is_readback) {
+  return best_type(facts, type_bits,
+                   is_readback ? worth_for_readback : worth_for_upload);
 }

@@ -40,6 +40,13 @@ typedef struct tegi_vk_facts {
   uint64_t max_allocation_bytes;
   uint64_t max_allocation_count;  // 0 = no limit
   uint64_t max_binding_bytes;
+  uint64_t storage_alignment;    // of offsets of storage buffers
+  uint64_t uniform_alignment;    // of offsets of uniform buffers
+  uint64_t max_uniform_bytes;    // of one uniform buffer
+  uint64_t atom_bytes;           // flushed together
+  uint32_t max_storage_buffers;  // of one kernel
+  uint32_t max_group_count[3];
+  float timestamp_ns;     // of one tick
   uint64_t sparse_bytes;  // of all sparse buffers together; 0 = no limit
   VkPhysicalDeviceMemoryProperties memory;
 } tegi_vk_facts;
@@ -64,13 +71,25 @@ teg_result tegi_vk_facts_read(const tegi_vk_instance* instance, tegi_host* host,
 uint64_t tegi_vk_facts_available(const tegi_vk_instance* instance,
                                  const tegi_vk_facts* facts,
                                  uint32_t heap_index);
+// Bits of a timestamp of the queue family that commands go to; 0 = it has none.
+uint32_t tegi_vk_facts_timestamp_bits(const tegi_vk_instance* instance,
+                                      const tegi_vk_facts* facts);
 // The index of the best memory type among |type_bits| for what only the device
 // reads; UINT32_MAX if there is none. A type that the CPU reaches as well is
 // preferred where that is true of the whole heap.
 uint32_t tegi_vk_facts_memory_type(const tegi_vk_facts* facts,
                                    uint32_t type_bits);
-// True if memory of that type can be mapped, and needs no flushing.
+// The index of the best memory type among |type_bits| for what the CPU writes
+// and the device reads once or, |is_readback|, the other way; UINT32_MAX if
+// there is none.
+uint32_t tegi_vk_facts_staging_type(const tegi_vk_facts* facts,
+                                    uint32_t type_bits, bool is_readback);
+// True if memory of that type can be mapped.
 bool tegi_vk_facts_is_mappable(const tegi_vk_facts* facts, uint32_t type);
+// True if the CPU and the device see the same there without a flush.
+bool tegi_vk_facts_is_coherent(const tegi_vk_facts* facts, uint32_t type);
+// True if the CPU reads it through its caches.
+bool tegi_vk_facts_is_cached(const tegi_vk_facts* facts, uint32_t type);
 // True if every heap is the device's own and the CPU reaches it.
 bool tegi_vk_facts_is_unified(const tegi_vk_facts* facts);
 

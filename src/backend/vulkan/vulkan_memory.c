@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Buffers and heaps of the Vulkan device. All of one kind come from one memory
-// type, chosen when the device opens: for heaps one that both plain and sparse
-// buffers take, because a heap is under both. Memory that can be mapped is
-// mapped for as long as it lives.
+// Buffers, staging buffers and heaps of the Vulkan device. All of one kind come
+// from one memory type, chosen when the device opens: for heaps one that both
+// plain and sparse buffers take, because a heap is under both. Memory that can
+// be mapped is mapped for as long as it lives.
 //
 // Not locked: what is counted here is atomic.
 #include <stddef.h>
@@ -92,8 +92,25 @@ teg_result tegi_vk_memory_init(tegi_vk_device* device, uint64_t tile_bytes,
                           device->facts.name);
   }
   device->heap_type = device->buffer_type;
+  device->upload_type =
+      tegi_vk_facts_staging_type(&device->facts, needs.memoryTypeBits, false);
+  device->readback_type =
+      tegi_vk_facts_staging_type(&device->facts, needs.memoryTypeBits, true);
+  if (device->upload_type == UINT32_MAX) {
+    return tegi_error_set(err, TEG_UNAVAILABLE,
+                          "vulkan: %.100s has no memory that the CPU reaches",
+                          device->facts.name);
+  }
   if (!device->has_remap) return TEG_OK;
   return init_remap(device, tile_bytes, needs.memoryTypeBits, err);
+}
+
+bool tegi_vk_has_staging(const tegi_vk_device* device) {
+  const tegi_vk_facts* facts = &device->facts;
+  const uint32_t type = device->buffer_type;
+  return !(tegi_vk_facts_is_mappable(facts, type) &&
+           tegi_vk_facts_is_coherent(facts, type) &&
+           tegi_vk_facts_is_cached(facts, type));
 }
 
 uint64_t tegi_vk_max_allocation_bytes(const tegi_vk_device* device) {
@@ -129,7 +146,7 @@ static teg_result check_size(tegi_vk_device* device, const char* what,
 }
 
 static teg_result allocate(tegi_vk_device* device, tegi_vk_memory* memory,
-                           uint32_t type, teg_error* err) {
+                           teg_error* err) {
   VkMemoryRequirements needs;
   device->vk.GetBufferMemoryRequirements(device->handle, memory->buffer,
                                          &needs);
@@ -140,7 +157,7 @@ static teg_result allocate(tegi_vk_device* device, tegi_vk_memory* memory,
       .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
       .pNext = device->facts.has_address ? &flags : NULL,
       .allocationSize = needs.size,
-      .memoryTypeIndex = type,
+      .memoryTypeIndex = memory->type,
   };
   VkResult native =
       device->vk.AllocateMemory(device->handle, &info, NULL, &memory->memory);
@@ -153,7 +170,7 @@ static teg_result allocate(tegi_vk_device* device, tegi_vk_memory* memory,
   if (native != VK_SUCCESS) {
     return tegi_vk_device_failed(device, native, "vkBindBufferMemory", err);
   }
-  if (!tegi_vk_facts_is_mappable(&device->facts, type)) return TEG_OK;
+  if (!tegi_vk_facts_is_mappable(&device->facts, memory->type)) return TEG_OK;
   native = device->vk.MapMemory(device->handle, memory->memory, 0,
                                 VK_WHOLE_SIZE, 0, &memory->pointer);
   if (native != VK_SUCCESS) {
@@ -175,14 +192,20 @@ static void destroy(tegi_vk_device* device, tegi_vk_memory* memory) {
 }
 
 static teg_result create(tegi_vk_device* device, tegi_vk_kind kind,
-                         uint64_t size, teg_memory** out_memory,
+                         uint32_t type, uint64_t size, teg_memory** out_memory,
                          teg_error* err) {
   tegi_vk_memory* memory = tegi_host_alloc(&device->host, sizeof *memory);
   if (!memory) {
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
                           "no host memory for the record of a buffer or heap");
   }
-  *memory = (tegi_vk_memory){.magic = MEMORY_MAGIC, .kind = kind, .size = size};
+  *memory = (tegi_vk_memory){
+      .magic = MEMORY_MAGIC,
+      .kind = kind,
+      .id = tegi_vk_next_id(device),
+      .type = type,
+      .size = size,
+  };
   teg_result result = TEG_OK;
   if (device->facts.is_cpu_driver) {
     result = tegi_mappings_add(&device->memory_mappings, 1, err);
@@ -195,9 +218,7 @@ static teg_result create(tegi_vk_device* device, tegi_vk_kind kind,
   if (native != VK_SUCCESS) {
     result = tegi_vk_device_failed(device, native, "vkCreateBuffer", err);
   } else {
-    bool is_heap = kind == TEGI_VK_HEAP;
-    result = allocate(device, memory,
-                      is_heap ? device->heap_type : device->buffer_type, err);
+    result = allocate(device, memory, err);
   }
   if (result != TEG_OK) {
     destroy(device, memory);
@@ -215,7 +236,22 @@ teg_result tegi_vk_buffer_create(teg_backend_device* base, uint64_t size,
   teg_result result =
       check_size(device, "buffer", size, device->granularity, err);
   if (result != TEG_OK) return result;
-  return create(device, TEGI_VK_BUFFER, size, out_memory, err);
+  return create(device, TEGI_VK_BUFFER, device->buffer_type, size, out_memory,
+                err);
+}
+
+teg_result tegi_vk_staging_create(teg_backend_device* base, uint64_t size,
+                                  bool is_readback, teg_memory** out_memory,
+                                  teg_error* err) {
+  *out_memory = NULL;
+  tegi_vk_device* device = tegi_vk_device_from(base);
+  if (size <= TEGI_MAX_BYTES) size = tegi_align_up(size, device->granularity);
+  teg_result result =
+      check_size(device, "staging buffer", size, device->granularity, err);
+  if (result != TEG_OK) return result;
+  return create(device, TEGI_VK_BUFFER,
+                is_readback ? device->readback_type : device->upload_type, size,
+                out_memory, err);
 }
 
 teg_result tegi_vk_heap_create(teg_backend_device* base, uint64_t size,
@@ -224,18 +260,18 @@ teg_result tegi_vk_heap_create(teg_backend_device* base, uint64_t size,
   tegi_vk_device* device = tegi_vk_device_from(base);
   uint64_t unit = device->has_remap ? device->tile_bytes : device->granularity;
   teg_result result = check_size(device, "heap", size, unit, err);
-  if (result == TEG_OK) {
-    result = create(device, TEGI_VK_HEAP, size, out_heap, err);
-  }
   if (result != TEG_OK) return result;
-  tegi_vk_memory* heap = tegi_vk_memory_from(*out_heap);
+  teg_memory* memory;
+  result = create(device, TEGI_VK_HEAP, device->heap_type, size, &memory, err);
+  if (result != TEG_OK) return result;
+  tegi_vk_memory* heap = tegi_vk_memory_from(memory);
   heap->tile_count = (uint32_t)(size / device->tile_bytes);
-  // A number between two heaps is skipped: their tiles are no neighbours.
-  // After 2^32 tiles the numbers begin anew. At worst two heaps then look like
-  // neighbours, which the mappings kept in reserve have room for.
-  uint64_t first =
-      tegi_fetch_add_relaxed(&device->next_slot, heap->tile_count + 1u);
-  heap->first_slot = 1 + (uint32_t)(first % (UINT32_MAX - heap->tile_count));
+  if (device->has_remap) result = tegi_vk_heaps_add(device, heap, err);
+  if (result != TEG_OK) {
+    tegi_vk_memory_destroy(base, memory);
+    return result;
+  }
+  *out_heap = memory;
   return TEG_OK;
 }
 
@@ -245,6 +281,7 @@ void tegi_vk_memory_destroy(teg_backend_device* base, teg_memory* memory) {
   tegi_vk_memory* vk_memory = tegi_vk_memory_from(memory);
   // Ranges are released, not destroyed.
   TEG_ASSERT(vk_memory->kind != TEGI_VK_RANGE);
+  if (vk_memory->first_slot) tegi_vk_heaps_remove(device, vk_memory);
   destroy(device, vk_memory);
   tegi_fetch_add_relaxed(&device->object_count, (uint64_t)-1);
 }

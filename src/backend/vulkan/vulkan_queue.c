@@ -5,11 +5,11 @@
 // stream's timeline has passed its serial the batch is used again, so that a
 // steady stream allocates nothing.
 //
-// Between every two commands, and before the first of a batch, stands a global
-// memory barrier: all streams share one queue, where barriers order what was
-// submitted before as well. So another stream's submitted bytes, tiles that
-// were bound, and CPU writes (by the submit itself) are seen; a last barrier
-// shows the results to the CPU.
+// Commands are ordered by record_barrier alone. It is a global memory barrier:
+// all streams share one queue, where barriers order what was submitted before
+// as well, and a buffer barrier says nothing about another buffer over the same
+// tile. What the CPU wrote is seen by the submit itself; a last barrier, at the
+// end of a batch, shows its results to the CPU.
 //
 // Told devices hold submitted batches back until somebody waits, then hand
 // over everything up to what is waited for, in submit order.
@@ -22,8 +22,6 @@
 #include "base/error.h"
 
 #define STREAM_MAGIC 0x766b7374u
-// Of the scratch buffer: a fill's pattern, twice.
-#define SCRATCH_BYTES 8u
 
 typedef struct batch_waits {
   size_t count;
@@ -45,13 +43,15 @@ struct tegi_vk_batch {
   VkCommandPool pool;
   VkCommandBuffer* buffers;  // all but one come from failed submits
   size_t capacity;
-  uint32_t made_count;  // buffers that the pool has
-  uint32_t used_count;  // of them, those with commands
-  bool is_open;         // the last used one can take commands
+  uint32_t made_count;     // buffers that the pool has
+  uint32_t used_count;     // of them, those with commands
+  bool is_open;            // the last used one can take commands
+  bool is_behind_barrier;  // there is no command since the last barrier
   batch_waits waits;
+  tegi_vk_dispatches dispatches;
 };
 
-static tegi_vk_stream* stream_from(teg_queue_stream* stream) {
+tegi_vk_stream* tegi_vk_stream_from(teg_queue_stream* stream) {
   tegi_vk_stream* vk_stream = (tegi_vk_stream*)(void*)stream;
   TEG_ASSERT(vk_stream && vk_stream->magic == STREAM_MAGIC);
   return vk_stream;
@@ -187,13 +187,16 @@ static void batch_reset(tegi_vk_device* device, tegi_vk_batch* batch) {
   }
   batch->used_count = 0;
   batch->is_open = false;
+  batch->is_behind_barrier = false;
   waits_clear(device, &batch->waits);
+  tegi_vk_dispatches_reset(device, &batch->dispatches);
 }
 
 static void batch_free(tegi_vk_device* device, tegi_vk_batch* batch) {
   if (!batch) return;
   device->vk.DestroyCommandPool(device->handle, batch->pool, NULL);
   waits_deinit(device, &batch->waits);
+  tegi_vk_dispatches_deinit(device, &batch->dispatches);
   tegi_host_free(&device->host, (void*)batch->buffers,
                  batch->capacity * sizeof *batch->buffers);
   tegi_host_free(&device->host, batch, sizeof *batch);
@@ -230,6 +233,7 @@ static teg_result batch_begin(tegi_vk_stream* stream, teg_error* err) {
       return result;
     }
     batch->stream = stream;
+    tegi_vk_dispatches_begin(device, &batch->dispatches);
   }
   batch->next = NULL;
   batch->next_held = NULL;
@@ -261,17 +265,17 @@ static teg_result make_buffer(tegi_vk_device* device, tegi_vk_batch* batch,
   return TEG_OK;
 }
 
-// Gives a command buffer that takes commands.
-static teg_result buffer_begin(tegi_vk_stream* stream,
-                               VkCommandBuffer* out_buffer, teg_error* err) {
+teg_result tegi_vk_buffer_begin(tegi_vk_stream* stream,
+                                VkCommandBuffer* out_buffer, teg_error* err) {
   tegi_vk_device* device = stream->device;
-  teg_result result = batch_begin(stream, err);
-  if (result != TEG_OK) return result;
   tegi_vk_batch* batch = stream->recording;
-  if (batch->is_open) {
+  if (batch && batch->is_open) {
     *out_buffer = batch->buffers[batch->used_count - 1];
     return TEG_OK;
   }
+  teg_result result = batch_begin(stream, err);
+  if (result != TEG_OK) return result;
+  batch = stream->recording;
   if (batch->used_count == batch->made_count) {
     result = make_buffer(device, batch, err);
     if (result != TEG_OK) return result;
@@ -287,138 +291,32 @@ static teg_result buffer_begin(tegi_vk_stream* stream,
   }
   batch->used_count++;
   batch->is_open = true;
+  tegi_vk_dispatches_unbind(&batch->dispatches);
   return TEG_OK;
 }
 
-// ---- Commands.
+// ---- Recording.
 
-static void barrier(const tegi_vk_device* device, VkCommandBuffer buffer,
-                    VkPipelineStageFlags next_stages, VkAccessFlags next) {
-  const VkMemoryBarrier all = {
-      .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-      .srcAccessMask = VK_ACCESS_MEMORY_WRITE_BIT,
-      .dstAccessMask = next,
-  };
-  device->vk.CmdPipelineBarrier(buffer, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT,
-                                next_stages, 0, 1, &all, 0, NULL, 0, NULL);
-}
-
-static void barrier_to_commands(const tegi_vk_device* device,
-                                VkCommandBuffer buffer) {
-  barrier(device, buffer, VK_PIPELINE_STAGE_ALL_COMMANDS_BIT,
-          VK_ACCESS_MEMORY_READ_BIT | VK_ACCESS_MEMORY_WRITE_BIT);
-}
-
-// A command buffer in which the next command sees all before it.
-static teg_result command_begin(tegi_vk_stream* stream,
-                                VkCommandBuffer* out_buffer, teg_error* err) {
-  teg_result result = buffer_begin(stream, out_buffer, err);
-  if (result == TEG_OK) barrier_to_commands(stream->device, *out_buffer);
-  return result;
-}
-
-// The buffer of the bytes of |span|; NULL, and an error, if they are not all
-// in its memory.
-static const tegi_vk_memory* span_memory(const teg_span* span, const char* what,
-                                         teg_error* err) {
-  const tegi_vk_memory* memory = tegi_vk_memory_from(span->memory);
-  if (span->size <= memory->size && span->offset <= memory->size - span->size) {
-    return memory;
-  }
-  tegi_error_set(
-      err, TEG_INVALID, "%s: %llu bytes at %llu are not in a memory of %llu",
-      what, (unsigned long long)span->size, (unsigned long long)span->offset,
-      (unsigned long long)memory->size);
-  return NULL;
-}
-
-// What the pattern is when it begins |shift| bytes later.
-static uint32_t rotate_pattern(uint32_t pattern, uint64_t shift) {
-  uint32_t bits = (uint32_t)(shift % 4) * 8;
-  return bits ? pattern >> bits | pattern << (32 - bits) : pattern;
-}
-
-// Fills the whole words of [start, end), and returns where they are.
-static void fill_words(const tegi_vk_device* device, VkCommandBuffer buffer,
-                       VkBuffer target, uint64_t start, uint64_t end,
-                       uint32_t pattern, uint64_t* out_first,
-                       uint64_t* out_last) {
-  *out_first = tegi_min_u64(tegi_align_up(start, 4), end);
-  *out_last = tegi_max_u64(tegi_align_down(end, 4), *out_first);
-  if (*out_last > *out_first) {
-    device->vk.CmdFillBuffer(buffer, target, *out_first, *out_last - *out_first,
-                             rotate_pattern(pattern, *out_first - start));
-  }
-}
-
-// vkCmdFillBuffer takes whole words only. The bytes before and after them, at
-// most three each, are copied from the pattern in the scratch buffer: copies
-// have no alignment.
-static teg_result record_fill(teg_queue_stream* queue_stream,
-                              const teg_span* target, uint32_t pattern,
-                              teg_error* err) {
-  tegi_vk_stream* stream = stream_from(queue_stream);
-  tegi_vk_device* device = stream->device;
-  const tegi_vk_memory* memory = span_memory(target, "fill", err);
-  if (!memory) return TEG_INVALID;
-  if (target->size == 0) return TEG_OK;
-  VkCommandBuffer buffer;
-  teg_result result = command_begin(stream, &buffer, err);
+teg_result tegi_vk_command_begin(tegi_vk_stream* stream,
+                                 VkCommandBuffer* out_buffer,
+                                 tegi_vk_dispatches** out_dispatches,
+                                 teg_error* err) {
+  teg_result result = tegi_vk_buffer_begin(stream, out_buffer, err);
   if (result != TEG_OK) return result;
-  const uint64_t start = target->offset;
-  const uint64_t end = start + target->size;
-  uint64_t first, last;
-  fill_words(device, buffer, memory->buffer, start, end, pattern, &first,
-             &last);
-  VkBufferCopy edges[2];
-  uint32_t edge_count = 0;
-  if (first > start)
-    edges[edge_count++] = (VkBufferCopy){0, start, first - start};
-  if (end > last) {
-    edges[edge_count++] = (VkBufferCopy){(last - start) % 4, last, end - last};
-  }
-  if (edge_count == 0) return TEG_OK;
-  // Little-endian in memory, whatever this machine is.
-  uint8_t bytes[SCRATCH_BYTES];
-  for (uint32_t i = 0; i < SCRATCH_BYTES; i++) {
-    bytes[i] = (uint8_t)(pattern >> (8 * (i % 4)));
-  }
-  device->vk.CmdUpdateBuffer(buffer, device->scratch->buffer, 0, sizeof bytes,
-                             bytes);
-  barrier_to_commands(device, buffer);
-  device->vk.CmdCopyBuffer(buffer, device->scratch->buffer, memory->buffer,
-                           edge_count, edges);
+  stream->recording->is_behind_barrier = false;
+  *out_dispatches = &stream->recording->dispatches;
   return TEG_OK;
 }
 
-static teg_result record_copy(teg_queue_stream* queue_stream,
-                              const teg_span* target, const teg_span* source,
-                              teg_error* err) {
-  tegi_vk_stream* stream = stream_from(queue_stream);
-  if (target->size != source->size) {
-    return tegi_error_set(
-        err, TEG_INVALID, "copy: %llu bytes into a target of %llu",
-        (unsigned long long)source->size, (unsigned long long)target->size);
-  }
-  const tegi_vk_memory* to = span_memory(target, "copy target", err);
-  if (!to) return TEG_INVALID;
-  const tegi_vk_memory* from = span_memory(source, "copy source", err);
-  if (!from) return TEG_INVALID;
-  if (target->size == 0) return TEG_OK;
-  VkCommandBuffer buffer;
-  teg_result result = command_begin(stream, &buffer, err);
-  if (result != TEG_OK) return result;
-  const VkBufferCopy region = {source->offset, target->offset, target->size};
-  stream->device->vk.CmdCopyBuffer(buffer, from->buffer, to->buffer, 1,
-                                   &region);
-  return TEG_OK;
-}
-
-// What command_begin records anyway.
 static teg_result record_barrier(teg_queue_stream* queue_stream,
                                  teg_error* err) {
+  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
   VkCommandBuffer buffer;
-  return command_begin(stream_from(queue_stream), &buffer, err);
+  teg_result result = tegi_vk_buffer_begin(stream, &buffer, err);
+  if (result != TEG_OK || stream->recording->is_behind_barrier) return result;
+  tegi_vk_barrier_to_commands(stream->device, buffer);
+  stream->recording->is_behind_barrier = true;
+  return TEG_OK;
 }
 
 static teg_result check_submitted(tegi_vk_stream* stream, uint64_t serial,
@@ -430,8 +328,8 @@ static teg_result check_submitted(tegi_vk_stream* stream, uint64_t serial,
 static teg_result record_wait(teg_queue_stream* queue_stream,
                               teg_queue_stream* other_queue_stream,
                               uint64_t serial, teg_error* err) {
-  tegi_vk_stream* stream = stream_from(queue_stream);
-  tegi_vk_stream* other = stream_from(other_queue_stream);
+  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
+  tegi_vk_stream* other = tegi_vk_stream_from(other_queue_stream);
   teg_result result = check_submitted(other, serial, err);
   if (result != TEG_OK || completed_serial(other) >= serial) return result;
   result = batch_begin(stream, err);
@@ -444,8 +342,10 @@ static teg_result record_wait(teg_queue_stream* queue_stream,
 }
 
 static void discard(teg_queue_stream* queue_stream) {
-  tegi_vk_stream* stream = stream_from(queue_stream);
-  if (stream->recording) batch_reset(stream->device, stream->recording);
+  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
+  if (!stream->recording) return;
+  batch_reset(stream->device, stream->recording);
+  stream->clock.recorded_count = stream->clock.submitted_count;
 }
 
 // ---- Submit.
@@ -456,12 +356,12 @@ static teg_result batch_end(tegi_vk_device* device, tegi_vk_batch* batch,
                             teg_error* err) {
   if (!batch->is_open) return TEG_OK;
   VkCommandBuffer buffer = batch->buffers[batch->used_count - 1];
-  barrier(device, buffer, VK_PIPELINE_STAGE_HOST_BIT,
-          VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT);
+  tegi_vk_barrier_to_host(device, buffer);
   VkResult native = device->vk.EndCommandBuffer(buffer);
   batch->is_open = false;
   if (native == VK_SUCCESS) return TEG_OK;
   batch_reset(device, batch);
+  batch->stream->clock.recorded_count = batch->stream->clock.submitted_count;
   return tegi_vk_device_failed(
       device, native, "vkEndCommandBuffer, which drops the batch,", err);
 }
@@ -505,7 +405,7 @@ static void hold(tegi_vk_device* device, tegi_vk_batch* batch) {
 
 static teg_result submit(teg_queue_stream* queue_stream, uint64_t serial,
                          teg_error* err) {
-  tegi_vk_stream* stream = stream_from(queue_stream);
+  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
   tegi_vk_device* device = stream->device;
   teg_result result = tegi_serial_check_next(
       tegi_load_relaxed(&stream->submitted), serial, err);
@@ -525,6 +425,7 @@ static teg_result submit(teg_queue_stream* queue_stream, uint64_t serial,
   tegi_mutex_unlock(&device->queue_lock);
   if (result != TEG_OK) return result;
   stream->recording = NULL;
+  stream->clock.submitted_count = stream->clock.recorded_count;
   if (stream->last_batch) {
     stream->last_batch->next = batch;
   } else {
@@ -553,7 +454,7 @@ static uint64_t completed_serial(tegi_vk_stream* stream) {
 }
 
 static uint64_t completed(teg_queue_stream* queue_stream) {
-  return completed_serial(stream_from(queue_stream));
+  return completed_serial(tegi_vk_stream_from(queue_stream));
 }
 
 // Told: hands over and finishes held batches until |stream| has reached
@@ -597,7 +498,7 @@ static teg_result finish(tegi_vk_stream* stream, uint64_t serial,
 
 static teg_result wait(teg_queue_stream* queue_stream, uint64_t serial,
                        teg_error* err) {
-  tegi_vk_stream* stream = stream_from(queue_stream);
+  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
   teg_result result = check_submitted(stream, serial, err);
   return result == TEG_OK ? finish(stream, serial, err) : result;
 }
@@ -656,12 +557,13 @@ static void stream_destroy(teg_backend_device* base,
                            teg_queue_stream* queue_stream) {
   if (!queue_stream) return;
   tegi_vk_device* device = tegi_vk_device_from(base);
-  tegi_vk_stream* stream = stream_from(queue_stream);
+  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
   (void)finish(stream, tegi_load_acquire(&stream->submitted), NULL);
   drop_held(stream);
   batch_free(device, stream->recording);
   free_list(device, stream->first_batch);
   free_list(device, stream->unused);
+  tegi_vk_clock_deinit(stream);
   tegi_vk_timeline_release(device, stream->timeline);
   stream->magic = 0;
   tegi_host_free(&device->host, stream, sizeof *stream);
@@ -673,9 +575,11 @@ const teg_queue_ops tegi_vk_queue_ops = {
     .struct_size = sizeof(teg_queue_ops),
     .stream_create = stream_create,
     .stream_destroy = stream_destroy,
-    .record_fill = record_fill,
-    .record_copy = record_copy,
+    .record_fill = tegi_vk_record_fill,
+    .record_copy = tegi_vk_record_copy,
     .record_barrier = record_barrier,
+    .record_timestamp = tegi_vk_record_timestamp,
+    .timestamp = tegi_vk_timestamp,
     .record_wait = record_wait,
     .discard = discard,
     .submit = submit,

@@ -96,7 +96,9 @@ static teg_result range_reserve(teg_backend_device* base, uint64_t size,
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
                           "no host memory for the record of a range");
   }
-  *range = (tegi_vk_memory){.magic = MEMORY_MAGIC, .kind = TEGI_VK_RANGE};
+  *range = (tegi_vk_memory){.magic = MEMORY_MAGIC,
+                            .kind = TEGI_VK_RANGE,
+                            .id = tegi_vk_next_id(device)};
   result = addresses_add(device, size, err);
   if (result == TEG_OK) {
     range->size = size;

@@ -1,0 +1,627 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the conformance suite cannot see of the Vulkan device's dispatches: how
+// many native calls they take, what is refused, and what is left when the
+// driver fails. Calls are counted, and failures planted, in the device's table
+// of functions.
+#include <string.h>
+
+#include "backend/vulkan/vulkan_backend.h"
+#include "backend/vulkan/vulkan_register.h"
+#include "kernel_add.spv.h"
+#include "kernel_step.spv.h"
+#include "support/device_fixture.h"
+
+static const device_config plain = {"vulkan", "vulkan", 65536, false, false};
+
+#define NEEDS_DEVICE()   \
+  (void)state;           \
+  uint32_t device_count; \
+  if (tegi_vk_backend.probe(&device_count, NULL) != TEG_OK) skip()
+
+static tegi_vk_device* native(device_fixture* fx) {
+  return tegi_vk_device_from(fx->device);
+}
+
+// ---- Counted and planted calls.
+
+static struct {
+  uint32_t barriers;
+  uint32_t pipelines;
+  uint32_t sets;
+  uint32_t updates;
+} counts;
+
+static tegi_vk_device_table real;
+static uint32_t fail_at;  // the call that fails; 0 = none
+
+static bool must_fail(void) { return fail_at > 0 && --fail_at == 0; }
+
+static VKAPI_ATTR void VKAPI_CALL
+counted_barrier(VkCommandBuffer buffer, VkPipelineStageFlags from,
+                VkPipelineStageFlags to, VkDependencyFlags flags,
+                uint32_t memory_count, const VkMemoryBarrier* memories,
+                uint32_t buffer_count, const VkBufferMemoryBarrier* buffers,
+                uint32_t image_count, const VkImageMemoryBarrier* images) {
+  counts.barriers++;
+  real.CmdPipelineBarrier(buffer, from, to, flags, memory_count, memories,
+                          buffer_count, buffers, image_count, images);
+}
+
+static VKAPI_ATTR void VKAPI_CALL counted_pipeline(VkCommandBuffer buffer,
+                                                   VkPipelineBindPoint point,
+                                                   VkPipeline pipeline) {
+  counts.pipelines++;
+  real.CmdBindPipeline(buffer, point, pipeline);
+}
+
+static VKAPI_ATTR void VKAPI_CALL counted_sets(
+    VkCommandBuffer buffer, VkPipelineBindPoint point, VkPipelineLayout layout,
+    uint32_t first, uint32_t count, const VkDescriptorSet* sets,
+    uint32_t offset_count, const uint32_t* offsets) {
+  counts.sets++;
+  real.CmdBindDescriptorSets(buffer, point, layout, first, count, sets,
+                             offset_count, offsets);
+}
+
+static VKAPI_ATTR void VKAPI_CALL counted_update(
+    VkDevice device, uint32_t write_count, const VkWriteDescriptorSet* writes,
+    uint32_t copy_count, const VkCopyDescriptorSet* copies) {
+  counts.updates++;
+  real.UpdateDescriptorSets(device, write_count, writes, copy_count, copies);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL failing_layout(
+    VkDevice device, const VkDescriptorSetLayoutCreateInfo* info,
+    const VkAllocationCallbacks* callbacks, VkDescriptorSetLayout* out) {
+  return must_fail()
+             ? VK_ERROR_OUT_OF_DEVICE_MEMORY
+             : real.CreateDescriptorSetLayout(device, info, callbacks, out);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL failing_pipeline_layout(
+    VkDevice device, const VkPipelineLayoutCreateInfo* info,
+    const VkAllocationCallbacks* callbacks, VkPipelineLayout* out) {
+  return must_fail() ? VK_ERROR_OUT_OF_DEVICE_MEMORY
+                     : real.CreatePipelineLayout(device, info, callbacks, out);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL
+failing_module(VkDevice device, const VkShaderModuleCreateInfo* info,
+               const VkAllocationCallbacks* callbacks, VkShaderModule* out) {
+  return must_fail() ? VK_ERROR_OUT_OF_DEVICE_MEMORY
+                     : real.CreateShaderModule(device, info, callbacks, out);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL
+failing_pipelines(VkDevice device, VkPipelineCache cache, uint32_t count,
+                  const VkComputePipelineCreateInfo* infos,
+                  const VkAllocationCallbacks* callbacks, VkPipeline* out) {
+  return must_fail() ? VK_ERROR_OUT_OF_DEVICE_MEMORY
+                     : real.CreateComputePipelines(device, cache, count, infos,
+                                                   callbacks, out);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL failing_descriptor_pool(
+    VkDevice device, const VkDescriptorPoolCreateInfo* info,
+    const VkAllocationCallbacks* callbacks, VkDescriptorPool* out) {
+  return must_fail() ? VK_ERROR_OUT_OF_DEVICE_MEMORY
+                     : real.CreateDescriptorPool(device, info, callbacks, out);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL
+failing_sets(VkDevice device, const VkDescriptorSetAllocateInfo* info,
+             VkDescriptorSet* out) {
+  return must_fail() ? VK_ERROR_OUT_OF_DEVICE_MEMORY
+                     : real.AllocateDescriptorSets(device, info, out);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL
+failing_queries(VkDevice device, const VkQueryPoolCreateInfo* info,
+                const VkAllocationCallbacks* callbacks, VkQueryPool* out) {
+  return must_fail() ? VK_ERROR_OUT_OF_DEVICE_MEMORY
+                     : real.CreateQueryPool(device, info, callbacks, out);
+}
+
+static void open(device_fixture* fx) {
+  device_fixture_open(fx, &plain, NULL);
+  tegi_vk_device_table* vk = &native(fx)->vk;
+  real = *vk;
+  vk->CmdPipelineBarrier = counted_barrier;
+  vk->CmdBindPipeline = counted_pipeline;
+  vk->CmdBindDescriptorSets = counted_sets;
+  vk->UpdateDescriptorSets = counted_update;
+  vk->CreateDescriptorSetLayout = failing_layout;
+  vk->CreatePipelineLayout = failing_pipeline_layout;
+  vk->CreateShaderModule = failing_module;
+  vk->CreateComputePipelines = failing_pipelines;
+  vk->CreateDescriptorPool = failing_descriptor_pool;
+  vk->AllocateDescriptorSets = failing_sets;
+  vk->CreateQueryPool = failing_queries;
+  memset(&counts, 0, sizeof counts);
+  fail_at = 0;
+}
+
+// ---- Kernels and commands.
+
+static const teg_access add_bindings[] = {TEG_ACCESS_READ, TEG_ACCESS_READ,
+                                          TEG_ACCESS_WRITE};
+static const teg_access step_bindings[] = {TEG_ACCESS_READ_WRITE};
+
+static const teg_kernel_params add_params = {
+    .struct_size = sizeof add_params,
+    .name = "add",
+    .spirv = kernel_add_spv,
+    .spirv_bytes = sizeof kernel_add_spv,
+    .bindings = add_bindings,
+    .binding_count = 3,
+    .parameter_bytes = 8,
+};
+
+static const teg_kernel_params step_params = {
+    .struct_size = sizeof step_params,
+    .name = "step",
+    .spirv = kernel_step_spv,
+    .spirv_bytes = sizeof kernel_step_spv,
+    .bindings = step_bindings,
+    .binding_count = 1,
+};
+
+static teg_backend_kernel* make(device_fixture* fx,
+                                const teg_kernel_params* params) {
+  teg_backend_kernel* kernel;
+  EXPECT_OK(fx,
+            fx->tables.kernel->create(fx->device, params, &kernel, &fx->err));
+  return kernel;
+}
+
+static void unmake(device_fixture* fx, teg_backend_kernel* kernel) {
+  fx->tables.kernel->destroy(fx->device, kernel);
+}
+
+static teg_result try_step(device_fixture* fx, teg_queue_stream* stream,
+                           teg_backend_kernel* kernel, teg_memory* memory,
+                           uint64_t offset, uint64_t size) {
+  const teg_binding binding = {{memory, offset, size, 1}, true, true};
+  const teg_dispatch dispatch = {.kernel = kernel,
+                                 .bindings = &binding,
+                                 .binding_count = 1,
+                                 .group_count = {1, 1, 1}};
+  return fx->tables.kernel->record_dispatch(stream, &dispatch, &fx->err);
+}
+
+static void step(device_fixture* fx, teg_queue_stream* stream,
+                 teg_backend_kernel* kernel, teg_memory* memory,
+                 uint64_t offset) {
+  EXPECT_OK(fx, try_step(fx, stream, kernel, memory, offset, 64));
+}
+
+static void run(device_fixture* fx, teg_queue_stream* stream, uint64_t serial) {
+  EXPECT_OK(fx, fx->tables.queue->submit(stream, serial, &fx->err));
+  EXPECT_OK(fx, fx->tables.queue->wait(stream, serial, &fx->err));
+}
+
+static void drop(device_fixture* fx, teg_queue_stream* stream) {
+  fx->tables.queue->stream_destroy(fx->device, stream);
+}
+
+// ---- How much is called.
+
+static void barrier_behind_another_is_dropped(void** state) {
+  NEEDS_DEVICE();
+  device_fixture fx;
+  open(&fx);
+  teg_memory* buffer = fixture_buffer(&fx, 1024);
+  teg_queue_stream* stream = fixture_stream(&fx);
+  const teg_span span = {buffer, 0, 64, 1};
+  fixture_barrier(&fx, stream);
+  fixture_barrier(&fx, stream);
+  if (fx.tables.queue->record_timestamp) {
+    uint64_t number;
+    EXPECT_OK(&fx, fx.tables.queue->record_timestamp(stream, &number, &fx.err));
+  }
+  fixture_barrier(&fx, stream);
+  assert_int_equal(counts.barriers, 1);
+  // None stands there unasked.
+  for (uint32_t i = 0; i < 4; i++) {
+    const teg_span part = {buffer, 64 * i, 64, 1};
+    EXPECT_OK(&fx, fx.tables.queue->record_fill(stream, &part, 1, &fx.err));
+  }
+  assert_int_equal(counts.barriers, 1);
+  fixture_barrier(&fx, stream);
+  EXPECT_OK(&fx, fx.tables.queue->record_fill(stream, &span, 1, &fx.err));
+  assert_int_equal(counts.barriers, 2);
+  // The last one shows the bytes to the CPU.
+  run(&fx, stream, 1);
+  assert_int_equal(counts.barriers, 3);
+  // It does not stand for one of the next batch.
+  fixture_barrier(&fx, stream);
+  assert_int_equal(counts.barriers, 4);
+  fx.tables.queue->discard(stream);
+  fixture_barrier(&fx, stream);
+  assert_int_equal(counts.barriers, 5);
+  drop(&fx, stream);
+  fixture_destroy(&fx, buffer);
+  device_fixture_close(&fx);
+}
+
+static void only_what_differs_is_bound(void** state) {
+  NEEDS_DEVICE();
+  device_fixture fx;
+  open(&fx);
+  teg_memory* buffer = fixture_buffer(&fx, 4096);
+  teg_queue_stream* stream = fixture_stream(&fx);
+  teg_backend_kernel* a = make(&fx, &step_params);
+  teg_backend_kernel* b = make(&fx, &step_params);
+  fixture_barrier(&fx, stream);
+  for (int i = 0; i < 5; i++) {
+    step(&fx, stream, a, buffer, 0);
+    fixture_barrier(&fx, stream);
+  }
+  assert_int_equal(counts.pipelines, 1);
+  assert_int_equal(counts.sets, 1);
+  assert_int_equal(counts.updates, 1);
+  // Another kernel that is laid out alike finds its set bound.
+  step(&fx, stream, b, buffer, 0);
+  fixture_barrier(&fx, stream);
+  assert_int_equal(counts.pipelines, 2);
+  assert_int_equal(counts.sets, 1);
+  step(&fx, stream, b, buffer, 256);
+  assert_int_equal(counts.pipelines, 2);
+  assert_int_equal(counts.sets, 2);
+  run(&fx, stream, 1);
+  // A new command buffer has nothing bound; the sets say it already.
+  fixture_barrier(&fx, stream);
+  step(&fx, stream, b, buffer, 0);
+  assert_int_equal(counts.pipelines, 3);
+  assert_int_equal(counts.sets, 3);
+  assert_int_equal(counts.updates, 2);
+  run(&fx, stream, 2);
+  unmake(&fx, b);
+  unmake(&fx, a);
+  drop(&fx, stream);
+  fixture_destroy(&fx, buffer);
+  device_fixture_close(&fx);
+}
+
+static void dispatch_add(device_fixture* fx, teg_queue_stream* stream,
+                         teg_backend_kernel* kernel, teg_memory* buffer,
+                         uint64_t parameters) {
+  const teg_binding bindings[3] = {{{buffer, 0, 64, 1}, true, false},
+                                   {{buffer, 256, 64, 1}, true, false},
+                                   {{buffer, 512, 64, 1}, false, true}};
+  const teg_dispatch dispatch = {.kernel = kernel,
+                                 .bindings = bindings,
+                                 .binding_count = 3,
+                                 .parameters = {buffer, parameters, 8, 1},
+                                 .group_count = {1, 1, 1}};
+  EXPECT_OK(fx,
+            fx->tables.kernel->record_dispatch(stream, &dispatch, &fx->err));
+}
+
+// A set is for bytes, not for parameters: those are an offset when it is bound.
+static void other_parameters_take_no_other_set(void** state) {
+  NEEDS_DEVICE();
+  device_fixture fx;
+  open(&fx);
+  teg_memory* buffer = fixture_buffer(&fx, 8192);
+  memset(fixture_bytes(&fx, buffer), 0, 8192);
+  teg_queue_stream* stream = fixture_stream(&fx);
+  teg_backend_kernel* kernel = make(&fx, &add_params);
+  for (uint32_t i = 0; i < 10; i++) {
+    fixture_barrier(&fx, stream);
+    dispatch_add(&fx, stream, kernel, buffer, 4096 + 256 * i);
+  }
+  assert_int_equal(counts.updates, 1);
+  assert_int_equal(counts.sets, 10);
+  fixture_barrier(&fx, stream);
+  dispatch_add(&fx, stream, kernel, buffer, 4096 + 256 * 9);
+  assert_int_equal(counts.sets, 10);
+  run(&fx, stream, 1);
+  unmake(&fx, kernel);
+  drop(&fx, stream);
+  fixture_destroy(&fx, buffer);
+  device_fixture_close(&fx);
+}
+
+// A program that records the same batch again writes no set again.
+static void repeated_batches_write_no_sets(void** state) {
+  NEEDS_DEVICE();
+  enum { TIMES = 100 };
+  device_fixture fx;
+  open(&fx);
+  teg_memory* buffer = fixture_buffer(&fx, 256 * TIMES);
+  teg_queue_stream* stream = fixture_stream(&fx);
+  teg_backend_kernel* kernel = make(&fx, &step_params);
+  uint32_t updates = 0;
+  for (uint64_t serial = 1; serial <= 10; serial++) {
+    fixture_barrier(&fx, stream);
+    for (uint32_t i = 0; i < TIMES; i++) {
+      step(&fx, stream, kernel, buffer, 256 * i);
+    }
+    run(&fx, stream, serial);
+    if (serial == 3) updates = counts.updates;
+  }
+  assert_true(updates >= TIMES);
+  assert_int_equal(counts.updates, updates);
+  unmake(&fx, kernel);
+  drop(&fx, stream);
+  fixture_destroy(&fx, buffer);
+  device_fixture_close(&fx);
+}
+
+// A new buffer often gets the handle and address of one that is gone. A set
+// that says the old one does not say the new one.
+static void sets_of_buffers_that_are_gone_are_written(void** state) {
+  NEEDS_DEVICE();
+  device_fixture fx;
+  open(&fx);
+  teg_queue_stream* stream = fixture_stream(&fx);
+  teg_backend_kernel* kernel = make(&fx, &step_params);
+  for (uint64_t serial = 1; serial <= 20; serial++) {
+    teg_memory* buffer = fixture_buffer(&fx, 256);
+    uint32_t* words = (uint32_t*)(void*)fixture_bytes(&fx, buffer);
+    words[0] = (uint32_t)serial;
+    fixture_barrier(&fx, stream);
+    step(&fx, stream, kernel, buffer, 0);
+    run(&fx, stream, serial);
+    assert_int_equal(words[0], 3 * serial + 1);
+    fixture_destroy(&fx, buffer);
+  }
+  assert_int_equal(counts.updates, 20);
+  unmake(&fx, kernel);
+  drop(&fx, stream);
+  device_fixture_close(&fx);
+}
+
+// ---- What is refused.
+
+static void dispatches_that_do_not_fit_are_refused(void** state) {
+  NEEDS_DEVICE();
+  device_fixture fx;
+  open(&fx);
+  const teg_kernel_ops* kernels = fx.tables.kernel;
+  teg_memory* buffer = fixture_buffer(&fx, 4096);
+  teg_queue_stream* stream = fixture_stream(&fx);
+  teg_backend_kernel* kernel = make(&fx, &step_params);
+  teg_backend_kernel* adding = make(&fx, &add_params);
+  const teg_binding binding = {{buffer, 0, 64, 1}, true, true};
+  const teg_dispatch good = {.kernel = kernel,
+                             .bindings = &binding,
+                             .binding_count = 1,
+                             .group_count = {1, 1, 1}};
+  teg_dispatch bad = good;
+  bad.binding_count = 0;
+  EXPECT_RESULT(&fx, TEG_INVALID,
+                kernels->record_dispatch(stream, &bad, &fx.err));
+  bad = good;
+  bad.parameters = (teg_span){buffer, 0, 64, 1};
+  EXPECT_RESULT(&fx, TEG_INVALID,
+                kernels->record_dispatch(stream, &bad, &fx.err));
+  bad = good;
+  bad.group_count[1] = UINT32_MAX;
+  EXPECT_RESULT(&fx, TEG_INVALID,
+                kernels->record_dispatch(stream, &bad, &fx.err));
+  static const uint64_t places[][2] = {{0, 0}, {0, 4100}, {1, 64}, {4096, 64}};
+  for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+    EXPECT_RESULT(
+        &fx, TEG_INVALID,
+        try_step(&fx, stream, kernel, buffer, places[i][0], places[i][1]));
+  }
+  static const uint64_t indirect[][2] = {{0, 8}, {2, 12}, {4092, 12}};
+  for (size_t i = 0; i < sizeof indirect / sizeof *indirect; i++) {
+    const teg_span span = {buffer, indirect[i][0], indirect[i][1], 1};
+    bad = good;
+    bad.indirect = &span;
+    EXPECT_RESULT(&fx, TEG_INVALID,
+                  kernels->record_dispatch(stream, &bad, &fx.err));
+  }
+  static const uint64_t parameters[][2] = {{0, 4}, {4, 8}, {4096, 8}};
+  const teg_binding three[3] = {binding, binding, binding};
+  for (size_t i = 0; i < sizeof parameters / sizeof *parameters; i++) {
+    bad =
+        (teg_dispatch){.kernel = adding, .bindings = three, .binding_count = 3};
+    bad.parameters = (teg_span){buffer, parameters[i][0], parameters[i][1], 1};
+    EXPECT_RESULT(&fx, TEG_INVALID,
+                  kernels->record_dispatch(stream, &bad, &fx.err));
+  }
+  bad.parameters.memory = NULL;
+  EXPECT_RESULT(&fx, TEG_INVALID,
+                kernels->record_dispatch(stream, &bad, &fx.err));
+  assert_int_equal(counts.sets, 0);
+  unmake(&fx, adding);
+  unmake(&fx, kernel);
+  drop(&fx, stream);
+  fixture_destroy(&fx, buffer);
+  device_fixture_close(&fx);
+}
+
+static void kernels_that_do_not_fit_are_refused(void** state) {
+  NEEDS_DEVICE();
+  device_fixture fx;
+  open(&fx);
+  const teg_kernel_ops* kernels = fx.tables.kernel;
+  teg_backend_kernel* kernel;
+  teg_kernel_params params = add_params;
+  params.entry_point = "other";
+  EXPECT_RESULT(&fx, TEG_INVALID,
+                kernels->create(fx.device, &params, &kernel, &fx.err));
+  assert_null(kernel);
+  assert_non_null(strstr(fx.err.message, "other"));
+  native(&fx)->facts.max_storage_buffers = 2;
+  EXPECT_RESULT(&fx, TEG_UNSUPPORTED,
+                kernels->create(fx.device, &add_params, &kernel, &fx.err));
+  native(&fx)->facts.max_storage_buffers = 3;
+  native(&fx)->facts.max_uniform_bytes = 7;
+  EXPECT_RESULT(&fx, TEG_UNSUPPORTED,
+                kernels->create(fx.device, &add_params, &kernel, &fx.err));
+  native(&fx)->facts.max_uniform_bytes = 8;
+  native(&fx)->facts.api_version = VK_API_VERSION_1_2;
+  unmake(&fx, make(&fx, &add_params));
+  uint32_t newer[sizeof kernel_add_spv / 4];
+  memcpy(newer, kernel_add_spv, sizeof newer);
+  newer[1] = 0x00010600;
+  params = add_params;
+  params.spirv = newer;
+  EXPECT_RESULT(&fx, TEG_UNSUPPORTED,
+                kernels->create(fx.device, &params, &kernel, &fx.err));
+  device_fixture_close(&fx);
+}
+
+// ---- Failures.
+
+static void failed_kernels_leave_nothing(void** state) {
+  NEEDS_DEVICE();
+  device_fixture fx;
+  open(&fx);
+  const uint64_t live = tegi_load_relaxed(&fx.allocator.live_count);
+  const uint64_t objects = tegi_load_relaxed(&native(&fx)->object_count);
+  uint32_t failure_count = 0;
+  teg_backend_kernel* kernel = NULL;
+  for (uint32_t k = 1; !kernel; k++) {
+    fail_at = k;
+    teg_result result =
+        fx.tables.kernel->create(fx.device, &add_params, &kernel, &fx.err);
+    if (result == TEG_OK) break;
+    assert_int_equal(result, TEG_OUT_OF_MEMORY);
+    assert_null(kernel);
+    failure_count++;
+    assert_int_equal(tegi_load_relaxed(&native(&fx)->object_count), objects);
+    // Layouts that were made stay for the next.
+    assert_true(tegi_load_relaxed(&fx.allocator.live_count) <= live + 1);
+  }
+  // The layouts, which are made once, and the module.
+  assert_int_equal(failure_count, 3);
+  unmake(&fx, kernel);
+  // The module and then the pipeline.
+  fail_at = 2;
+  EXPECT_RESULT(
+      &fx, TEG_OUT_OF_MEMORY,
+      fx.tables.kernel->create(fx.device, &add_params, &kernel, &fx.err));
+  assert_non_null(strstr(fx.err.message, "kernel \"add\""));
+  assert_int_equal(fail_at, 0);
+  device_fixture_close(&fx);
+}
+
+static void failed_dispatches_leave_the_batch(void** state) {
+  NEEDS_DEVICE();
+  device_fixture fx;
+  open(&fx);
+  teg_memory* buffer = fixture_buffer(&fx, 4096);
+  uint32_t* words = (uint32_t*)(void*)fixture_bytes(&fx, buffer);
+  memset(words, 0, 4096);
+  teg_queue_stream* stream = fixture_stream(&fx);
+  teg_backend_kernel* kernel = make(&fx, &step_params);
+  fixture_barrier(&fx, stream);
+  for (uint32_t k = 1; k <= 2; k++) {
+    fail_at = k;
+    EXPECT_RESULT(&fx, TEG_OUT_OF_MEMORY,
+                  try_step(&fx, stream, kernel, buffer, 0, 64));
+  }
+  fail_at = 0;
+  // The first pool has room for 8.
+  for (uint32_t i = 0; i < 9; i++) {
+    fail_at = i == 8;
+    if (fail_at) {
+      EXPECT_RESULT(&fx, TEG_OUT_OF_MEMORY,
+                    try_step(&fx, stream, kernel, buffer, 256 * i, 64));
+    }
+    fail_at = 0;
+    step(&fx, stream, kernel, buffer, 256 * i);
+  }
+  run(&fx, stream, 1);
+  for (uint32_t i = 0; i < 9; i++) assert_int_equal(words[64 * i], 1);
+  unmake(&fx, kernel);
+  drop(&fx, stream);
+  fixture_destroy(&fx, buffer);
+  device_fixture_close(&fx);
+}
+
+// ---- Timestamps.
+
+static void dropped_timestamps_are_given_again(void** state) {
+  NEEDS_DEVICE();
+  device_fixture fx;
+  open(&fx);
+  const teg_queue_ops* queue = fx.tables.queue;
+  if (!queue->record_timestamp) {
+    device_fixture_close(&fx);
+    skip();
+  }
+  teg_queue_stream* stream = fixture_stream(&fx);
+  uint64_t first, second, ns;
+  fail_at = 1;
+  EXPECT_RESULT(&fx, TEG_OUT_OF_MEMORY,
+                queue->record_timestamp(stream, &first, &fx.err));
+  EXPECT_OK(&fx, queue->record_timestamp(stream, &first, &fx.err));
+  EXPECT_RESULT(&fx, TEG_BAD_STATE,
+                queue->timestamp(stream, first, &ns, &fx.err));
+  queue->discard(stream);
+  EXPECT_RESULT(&fx, TEG_BAD_STATE,
+                queue->timestamp(stream, first, &ns, &fx.err));
+  EXPECT_OK(&fx, queue->record_timestamp(stream, &second, &fx.err));
+  assert_int_equal(second, first);
+  run(&fx, stream, 1);
+  EXPECT_OK(&fx, queue->timestamp(stream, second, &ns, &fx.err));
+  assert_true(ns > 0);
+  EXPECT_RESULT(&fx, TEG_BAD_STATE,
+                queue->timestamp(stream, second + 1, &ns, &fx.err));
+  drop(&fx, stream);
+  device_fixture_close(&fx);
+}
+
+static void ticks_are_nanoseconds(void** state) {
+  NEEDS_DEVICE();
+  device_fixture fx;
+  open(&fx);
+  tegi_vk_device* device = native(&fx);
+  device->timestamp_bits = 64;
+  device->facts.timestamp_ns = 1.0f;
+  assert_true(tegi_vk_ticks_to_ns(device, UINT64_MAX) == UINT64_MAX);
+  device->facts.timestamp_ns = 52.0f;
+  assert_true(tegi_vk_ticks_to_ns(device, UINT64_C(1) << 57) == UINT64_C(52)
+                                                                    << 57);
+  device->facts.timestamp_ns = 0.5f;
+  assert_true(tegi_vk_ticks_to_ns(device, UINT64_C(3) << 40) == UINT64_C(3)
+                                                                    << 39);
+  device_fixture_close(&fx);
+}
+
+// A clock of few bits begins anew, and time goes on.
+static void ticks_go_on_past_their_bits(void** state) {
+  NEEDS_DEVICE();
+  device_fixture fx;
+  open(&fx);
+  tegi_vk_device* device = native(&fx);
+  device->facts.timestamp_ns = 1.0f;
+  device->timestamp_bits = 36;
+  const uint64_t round = UINT64_C(1) << 36;
+  uint64_t ticks = round - 1000;
+  const uint64_t begin = tegi_vk_ticks_to_ns(device, ticks);
+  for (uint64_t passed = 300; passed < 3 * round; passed += round / 3) {
+    assert_true(tegi_vk_ticks_to_ns(device, (ticks + passed) % round) ==
+                begin + passed);
+    // An older one, read late.
+    assert_true(tegi_vk_ticks_to_ns(device, (ticks + passed - 200) % round) ==
+                begin + passed - 200);
+  }
+  device_fixture_close(&fx);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(barrier_behind_another_is_dropped),
+      cmocka_unit_test(only_what_differs_is_bound),
+      cmocka_unit_test(other_parameters_take_no_other_set),
+      cmocka_unit_test(repeated_batches_write_no_sets),
+      cmocka_unit_test(sets_of_buffers_that_are_gone_are_written),
+      cmocka_unit_test(dispatches_that_do_not_fit_are_refused),
+      cmocka_unit_test(kernels_that_do_not_fit_are_refused),
+      cmocka_unit_test(failed_kernels_leave_nothing),
+      cmocka_unit_test(failed_dispatches_leave_the_batch),
+      cmocka_unit_test(dropped_timestamps_are_given_again),
+      cmocka_unit_test(ticks_are_nanoseconds),
+      cmocka_unit_test(ticks_go_on_past_their_bits),
+  };
+  return cmocka_run_group_tests_name("vulkan_kernel", tests, NULL, NULL);
+}
