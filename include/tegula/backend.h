@@ -313,7 +313,8 @@ typedef struct teg_queue_ops {
   // batches of one stream neither.
   teg_result (*record_barrier)(teg_queue_stream* stream, teg_error* err);
   // The time at which what is recorded before is done, under a number of the
-  // stream. The last 1024 of a stream are kept. NULL where there is no clock.
+  // stream, > 0. The last 1024 of a stream are kept. NULL where there is no
+  // clock.
   teg_result (*record_timestamp)(teg_queue_stream* stream, uint64_t* out_number,
                                  teg_error* err);
   // Of a batch that is complete. Nanoseconds from any beginning.

@@ -15,6 +15,7 @@ static void drop(device_fixture* fx, teg_queue_stream* stream) {
 static uint64_t stamp(device_fixture* fx, teg_queue_stream* stream) {
   uint64_t number;
   EXPECT_OK(fx, fx->tables.queue->record_timestamp(stream, &number, &fx->err));
+  assert_true(number > 0);
   return number;
 }
 

@@ -66,7 +66,7 @@ typedef struct tegi_vk_timeline {
   tegi_atomic_u32 reference_count;
 } tegi_vk_timeline;
 
-// A stream's timestamps. Number n is query n % 1024 of the pool.
+// A stream's timestamps. Number n, from 1 on, is query (n - 1) % 1024.
 typedef struct tegi_vk_clock {
   VkQueryPool pool;  // made when first needed
   uint64_t recorded_count;

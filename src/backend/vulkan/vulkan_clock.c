@@ -2,7 +2,7 @@
 //
 // Timestamps of a stream: a ring of queries, each reset on the device right
 // before it is written. A number that is recorded and then dropped is given
-// again, so that every number below submitted_count was handed to the queue.
+// again, so that every number up to submitted_count was handed to the queue.
 //
 // Ticks of fewer than 64 bits begin anew every so often. They are told as what
 // is nearest to the last that was read, which is right as long as timestamps
@@ -49,7 +49,7 @@ teg_result tegi_vk_record_timestamp(teg_queue_stream* queue_stream,
   device->vk.CmdResetQueryPool(buffer, clock->pool, query, 1);
   device->vk.CmdWriteTimestamp(buffer, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT,
                                clock->pool, query);
-  *out_number = clock->recorded_count++;
+  *out_number = ++clock->recorded_count;
   return TEG_OK;
 }
 
@@ -92,12 +92,12 @@ teg_result tegi_vk_timestamp(teg_queue_stream* queue_stream, uint64_t number,
   const tegi_vk_clock* clock = &stream->clock;
   teg_result result = tegi_vk_check_alive(device, err);
   if (result != TEG_OK) return result;
-  if (number >= clock->submitted_count) {
+  if (number == 0 || number > clock->submitted_count) {
     return tegi_error_set(
         err, TEG_BAD_STATE, "timestamp %llu is not submitted, %llu are",
         (unsigned long long)number, (unsigned long long)clock->submitted_count);
   }
-  if (clock->recorded_count - number > KEPT) {
+  if (clock->recorded_count - number >= KEPT) {
     return tegi_error_set(err, TEG_NOT_FOUND,
                           "timestamp %llu is not among the last %u of %llu",
                           (unsigned long long)number, KEPT,
@@ -105,8 +105,8 @@ teg_result tegi_vk_timestamp(teg_queue_stream* queue_stream, uint64_t number,
   }
   uint64_t ticks;
   VkResult native = device->vk.GetQueryPoolResults(
-      device->handle, clock->pool, (uint32_t)(number % KEPT), 1, sizeof ticks,
-      &ticks, sizeof ticks, VK_QUERY_RESULT_64_BIT);
+      device->handle, clock->pool, (uint32_t)((number - 1) % KEPT), 1,
+      sizeof ticks, &ticks, sizeof ticks, VK_QUERY_RESULT_64_BIT);
   if (native == VK_NOT_READY) {
     return tegi_error_set(err, TEG_BAD_STATE,
                           "timestamp %llu is of a batch that is not complete",
