@@ -230,7 +230,10 @@ typedef struct teg_device_ops {
 // after, submit hands all that was recorded to the queue as one batch, and
 // other streams record_wait for that batch before they touch the bytes. What
 // is mapped counts as changed from the call on, for the checks of the next
-// one; discard takes back what was not submitted. One thread at a time.
+// one; discard takes back what was not submitted. A range that is released
+// takes along what is recorded of it; before a heap is destroyed, the unmaps
+// of its tiles are submitted. Both wait for the binds that concern them. One
+// thread at a time is in this table or on its stream, wait and completed aside.
 typedef struct teg_remap_ops {
   uint32_t abi_version;
   uint32_t struct_size;

@@ -217,7 +217,7 @@ static void failed_submit_stays_recorded(void** state) {
   EXPECT_OK(&fx, queue->submit(stream, 2, &fx.err));
   EXPECT_OK(&fx, queue->wait(stream, 2, &fx.err));
   assert_true(fixture_all_bytes(fixture_bytes(&fx, buffer), 64, 1));
-  queue->stream_destroy(fx.device, stream);
+  fixture_stream_destroy(&fx, stream);
   fixture_destroy(&fx, buffer);
   device_fixture_close(&fx);
 }
@@ -283,16 +283,15 @@ static void failed_bind_changes_nothing(void** state) {
   const teg_tile_run run = {heap, 0, 1, 2};
   uint64_t count = tegi_load_relaxed(&device->range_mappings.count);
   plant(VK_ERROR_OUT_OF_DEVICE_MEMORY, 1);
-  EXPECT_RESULT(&fx, TEG_OUT_OF_MEMORY,
-                fx.tables.remap->map(fx.device, range, &run, 1, &fx.err));
+  EXPECT_RESULT(&fx, TEG_OUT_OF_MEMORY, fixture_map_runs(&fx, range, &run, 1));
   assert_int_equal(tegi_load_relaxed(&device->range_mappings.count), count);
-  EXPECT_OK(&fx, fx.tables.remap->map(fx.device, range, &run, 1, &fx.err));
+  EXPECT_OK(&fx, fixture_map_runs(&fx, range, &run, 1));
   count = tegi_load_relaxed(&device->range_mappings.count);
   plant(VK_ERROR_OUT_OF_DEVICE_MEMORY, 1);
   EXPECT_RESULT(&fx, TEG_OUT_OF_MEMORY,
-                fx.tables.remap->unmap(fx.device, range, &run, 1, &fx.err));
+                fixture_unmap_runs(&fx, range, &run, 1));
   assert_int_equal(tegi_load_relaxed(&device->range_mappings.count), count);
-  EXPECT_OK(&fx, fx.tables.remap->unmap(fx.device, range, &run, 1, &fx.err));
+  EXPECT_OK(&fx, fixture_unmap_runs(&fx, range, &run, 1));
   fx.tables.remap->range_release(fx.device, range);
   fixture_destroy(&fx, heap);
   device_fixture_close(&fx);
@@ -333,8 +332,8 @@ static void lose_device(const device_config* config, bool in_wait) {
   // The driver's own work ends before what it uses goes.
   assert_int_equal(native(&fx)->vk.DeviceWaitIdle(native(&fx)->handle),
                    VK_SUCCESS);
-  queue->stream_destroy(fx.device, other);
-  queue->stream_destroy(fx.device, stream);
+  fixture_stream_destroy(&fx, other);
+  fixture_stream_destroy(&fx, stream);
   fixture_destroy(&fx, buffer);
   device_fixture_close(&fx);
 }

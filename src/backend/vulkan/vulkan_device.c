@@ -43,7 +43,7 @@ static void free_device(tegi_vk_device* device) {
       tegi_vk_memory_destroy(&device->base,
                              (teg_memory*)(void*)device->scratch);
     }
-    tegi_vk_timeline_release(device, device->bind_timeline);
+    tegi_vk_stream_close(device, device->bind_stream);
     device->vk.DestroyDevice(device->handle, NULL);
     tegi_mutex_destroy(&device->queue_lock);
   }
@@ -95,7 +95,7 @@ static void query_caps(teg_backend_device* base, teg_backend_caps* out_caps) {
       .max_mapping_count =
           device->has_mapping_limit ? device->range_mappings.limit : 0,
       .total_bytes = main_heap(device)->size,
-      .remap = device->has_remap ? TEG_REMAP_AT_ONCE : TEG_REMAP_NONE,
+      .remap = device->has_remap ? TEG_REMAP_QUEUE_ORDERED : TEG_REMAP_NONE,
       .max_range_bytes = tegi_vk_max_range_bytes(device),
   };
 }
@@ -237,8 +237,8 @@ static teg_result init_device(tegi_vk_device* device,
     init_mappings(device, params->max_mapping_count);
     result = tegi_vk_memory_init(device, params->tile_bytes, err);
   }
-  if (result == TEG_OK) {
-    result = tegi_vk_timeline_create(device, &device->bind_timeline, err);
+  if (result == TEG_OK && device->has_remap) {
+    result = tegi_vk_stream_open(device, true, &device->bind_stream, err);
   }
   teg_memory* scratch = NULL;
   if (result == TEG_OK) {
@@ -400,7 +400,7 @@ static teg_result describe_gpu(tegi_vk_instance* instance, tegi_host* host,
   snprintf(out->driver, sizeof out->driver, "%.255s", facts.driver);
   out->max_binding_bytes = facts.max_binding_bytes;
   out->tile_bytes = TEGI_VK_DEFAULT_TILE_BYTES;
-  out->remap = facts.has_sparse ? TEG_REMAP_AT_ONCE : TEG_REMAP_NONE;
+  out->remap = facts.has_sparse ? TEG_REMAP_QUEUE_ORDERED : TEG_REMAP_NONE;
   describe_heaps(instance, &facts, out);
   return TEG_OK;
 }
