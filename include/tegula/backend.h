@@ -192,6 +192,9 @@ typedef struct teg_backend_open_params {
   uint64_t max_mapping_count;  // lower the limit to this; 0 = the device's own
   bool is_remap_disabled;      // offer no remap group
   bool is_told;  // batches execute and complete only inside stream_wait()
+  // Objects of the program to work with, as the backend's own header has them;
+  // they are not destroyed. NULL = objects of its own.
+  const void* adopt;
   teg_allocator allocator;
   teg_log log;
 } teg_backend_open_params;
@@ -359,6 +362,23 @@ typedef struct teg_kernel_ops {
                                 const teg_dispatch* dispatch, teg_error* err);
 } teg_kernel_ops;
 
+// The driver's objects behind the device's, for programs that call the driver
+// themselves. NULL where there are none, or where none may be seen.
+typedef struct teg_native_ops {
+  uint32_t abi_version;
+  uint32_t struct_size;
+  const char* backend;  // whose header says what |out| and |event| are
+  teg_result (*describe_device)(teg_backend_device* device, void* out,
+                                teg_error* err);
+  teg_result (*describe_memory)(teg_backend_device* device, teg_memory* memory,
+                                uint64_t offset, void* out, teg_error* err);
+  teg_result (*describe_stream)(teg_queue_stream* stream, void* out,
+                                teg_error* err);
+  // The batch recorded next waits for |event| on the device.
+  teg_result (*record_wait)(teg_queue_stream* stream, const void* event,
+                            teg_error* err);
+} teg_native_ops;
+
 // The tables of one device.
 typedef struct teg_backend_tables {
   const teg_device_ops* device;
@@ -367,6 +387,7 @@ typedef struct teg_backend_tables {
   const teg_queue_ops* queue;
   const teg_kernel_ops* kernel;  // NULL: no kernels
   const teg_check_ops* check;    // NULL: nothing to tell
+  const teg_native_ops* native;  // NULL: nothing to see
 } teg_backend_tables;
 
 struct teg_backend_device {
@@ -388,6 +409,7 @@ typedef struct teg_backend_ops {
   teg_result (*describe)(uint32_t device_index,
                          teg_device_description* out_description,
                          teg_error* err);
+  bool can_adopt;  // open() takes params->adopt
 } teg_backend_ops;
 
 #ifdef __cplusplus

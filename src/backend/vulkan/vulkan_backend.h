@@ -26,6 +26,7 @@
 #include "backend/vulkan/vulkan_instance.h"
 #include "base/atomic.h"
 #include "base/thread.h"
+#include "tegula/vulkan.h"
 
 #define TEGI_VK_MIN_TILE_BYTES (UINT64_C(64) << 10)
 #define TEGI_VK_DEFAULT_TILE_BYTES (UINT64_C(2) << 20)
@@ -114,6 +115,11 @@ struct tegi_vk_device {
   tegi_vk_instance instance;
   tegi_vk_facts facts;
   VkDevice handle;
+  bool is_adopted;  // the handle and queues are the program's
+  // Around every use of a queue; NULL = none.
+  void (*lock)(void* user);
+  void (*unlock)(void* user);
+  void* lock_user;
   tegi_vk_device_table vk;
   VkBufferUsageFlags usage;  // of every buffer
   uint64_t granularity;
@@ -149,6 +155,18 @@ teg_result tegi_vk_check_alive(tegi_vk_device* device, teg_error* err);
 // As tegi_vk_failed, and remembers a loss of the device.
 teg_result tegi_vk_device_failed(tegi_vk_device* device, VkResult native,
                                  const char* what, teg_error* err);
+
+// The program's lock on the queues, taken inside queue_lock.
+void tegi_vk_queues_lock(tegi_vk_device* device);
+void tegi_vk_queues_unlock(tegi_vk_device* device);
+
+// ---- vulkan_native.c: the program's own Vulkan.
+extern const teg_native_ops tegi_vk_native_ops;
+// Checks and takes the instance, facts and lock; half of it may be done when
+// it fails. TEG_INVALID, TEG_UNSUPPORTED, TEG_UNAVAILABLE.
+teg_result tegi_vk_adopt(tegi_vk_device* device,
+                         const teg_vulkan_adopt_params* adopt, teg_log log,
+                         teg_error* err);
 
 // ---- vulkan_memory.c: buffers and heaps.
 // Chooses memory types, and the tile size where remap is wanted and possible.
@@ -215,6 +233,12 @@ void tegi_vk_stream_close(tegi_vk_device* device, tegi_vk_stream* stream);
 // Waits for batch |serial|, which is submitted; 0 = none.
 teg_result tegi_vk_stream_finish(tegi_vk_stream* stream, uint64_t serial,
                                  teg_error* err);
+// Checked cast.
+tegi_vk_stream* tegi_vk_stream_from(teg_queue_stream* stream);
+// The batch being recorded waits for a semaphore of the program.
+teg_result tegi_vk_stream_wait_semaphore(tegi_vk_stream* stream,
+                                         VkSemaphore semaphore, uint64_t value,
+                                         teg_error* err);
 // What the bind stream's next batch carries. |*out_binds| is set on TEG_OK.
 teg_result tegi_vk_stream_binds(tegi_vk_stream* stream,
                                 tegi_vk_binds** out_binds, teg_error* err);

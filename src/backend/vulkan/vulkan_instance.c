@@ -181,12 +181,32 @@ teg_result tegi_vk_instance_create(tegi_vk_instance* instance, tegi_host* host,
   return TEG_OK;
 }
 
+teg_result tegi_vk_instance_adopt(tegi_vk_instance* instance, VkInstance handle,
+                                  PFN_vkGetInstanceProcAddr get, teg_log log,
+                                  teg_error* err) {
+  *instance = (tegi_vk_instance){.log = log};
+  teg_result result = TEG_OK;
+  if (get) {
+    instance->loader.GetInstanceProcAddr = get;
+  } else {
+    result = tegi_vk_loader_open(&instance->loader, NULL, err);
+  }
+  if (result == TEG_OK) {
+    instance->handle = handle;
+    instance->is_adopted = true;
+    result =
+        tegi_vk_load_instance(&instance->loader, handle, &instance->vk, err);
+  }
+  if (result != TEG_OK) tegi_vk_instance_destroy(instance);
+  return result;
+}
+
 void tegi_vk_instance_destroy(tegi_vk_instance* instance) {
   if (instance->messenger) {
     instance->vk.DestroyDebugUtilsMessengerEXT(instance->handle,
                                                instance->messenger, NULL);
   }
-  if (instance->handle) {
+  if (instance->handle && !instance->is_adopted) {
     PFN_vkDestroyInstance destroy =
         instance->vk.DestroyInstance
             ? instance->vk.DestroyInstance
@@ -216,26 +236,38 @@ static int rank_of(VkPhysicalDeviceType type) {
   }
 }
 
-// The queue family that commands go to, and the one that binds: the same where
-// one can do both.
-static void find_families(const tegi_vk_instance* instance,
-                          VkPhysicalDevice gpu, uint32_t* out_queue,
-                          uint32_t* out_bind) {
-  enum { MOST_FAMILIES = 32 };
-  VkQueueFamilyProperties families[MOST_FAMILIES];
-  uint32_t count = MOST_FAMILIES;
-  instance->vk.GetPhysicalDeviceQueueFamilyProperties(gpu, &count, families);
+uint32_t tegi_vk_read_families(const tegi_vk_instance* instance,
+                               VkPhysicalDevice gpu,
+                               VkQueueFamilyProperties* out_families) {
+  uint32_t count = TEGI_VK_MAX_FAMILIES;
+  instance->vk.GetPhysicalDeviceQueueFamilyProperties(gpu, &count,
+                                                      out_families);
+  return count;
+}
+
+void tegi_vk_choose_families(const VkQueueFamilyProperties* families,
+                             uint32_t count, uint32_t* out_queue,
+                             uint32_t* out_bind) {
+  const VkQueueFlags both = VK_QUEUE_COMPUTE_BIT | VK_QUEUE_SPARSE_BINDING_BIT;
   *out_queue = *out_bind = UINT32_MAX;
   for (uint32_t i = count; i-- > 0;) {
     VkQueueFlags flags = families[i].queueFlags;
+    if (families[i].queueCount == 0) continue;
     if (flags & VK_QUEUE_COMPUTE_BIT) *out_queue = i;
     if (flags & VK_QUEUE_SPARSE_BINDING_BIT) *out_bind = i;
   }
   for (uint32_t i = count; i-- > 0;) {
-    const VkQueueFlags both =
-        VK_QUEUE_COMPUTE_BIT | VK_QUEUE_SPARSE_BINDING_BIT;
+    if (families[i].queueCount == 0) continue;
     if ((families[i].queueFlags & both) == both) *out_queue = *out_bind = i;
   }
+}
+
+static void find_families(const tegi_vk_instance* instance,
+                          VkPhysicalDevice gpu, uint32_t* out_queue,
+                          uint32_t* out_bind) {
+  VkQueueFamilyProperties families[TEGI_VK_MAX_FAMILIES];
+  uint32_t count = tegi_vk_read_families(instance, gpu, families);
+  tegi_vk_choose_families(families, count, out_queue, out_bind);
 }
 
 // NULL if tegula can open it, or what it lacks.

@@ -30,7 +30,7 @@
 
 typedef struct batch_waits {
   size_t count;
-  tegi_vk_timeline** timelines;  // each with a reference
+  tegi_vk_timeline** timelines;  // each with a reference; NULL = foreign
   VkSemaphore* semaphores;       // of the timelines
   uint64_t* values;
   VkPipelineStageFlags* stages;
@@ -55,7 +55,7 @@ struct tegi_vk_batch {
   tegi_vk_binds binds;  // of the bind stream
 };
 
-static tegi_vk_stream* stream_from(teg_queue_stream* stream) {
+tegi_vk_stream* tegi_vk_stream_from(teg_queue_stream* stream) {
   tegi_vk_stream* vk_stream = (tegi_vk_stream*)(void*)stream;
   TEG_ASSERT(vk_stream && vk_stream->magic == STREAM_MAGIC);
   return vk_stream;
@@ -135,11 +135,13 @@ static void waits_deinit(tegi_vk_device* device, batch_waits* waits) {
                  waits->stage_capacity * sizeof *waits->stages);
 }
 
-// False without host memory.
+// |timeline| is the semaphore's, NULL for one of the program. False without
+// host memory.
 static bool waits_add(tegi_vk_device* device, batch_waits* waits,
-                      tegi_vk_timeline* timeline, uint64_t value) {
+                      tegi_vk_timeline* timeline, VkSemaphore semaphore,
+                      uint64_t value) {
   for (size_t i = 0; i < waits->count; i++) {
-    if (waits->timelines[i] != timeline) continue;
+    if (waits->semaphores[i] != semaphore) continue;
     waits->values[i] = tegi_max_u64(waits->values[i], value);
     return true;
   }
@@ -157,9 +159,9 @@ static bool waits_add(tegi_vk_device* device, batch_waits* waits,
       tegi_host_grow_array(host, &waits->stages, &waits->stage_capacity, count,
                            sizeof *waits->stages);
   if (!has_room) return false;
-  tegi_retain(&timeline->reference_count);
+  if (timeline) tegi_retain(&timeline->reference_count);
   waits->timelines[waits->count] = timeline;
-  waits->semaphores[waits->count] = timeline->semaphore;
+  waits->semaphores[waits->count] = semaphore;
   waits->values[waits->count] = value;
   waits->stages[waits->count] = VK_PIPELINE_STAGE_ALL_COMMANDS_BIT;
   waits->count = count;
@@ -372,7 +374,7 @@ static void fill_words(const tegi_vk_device* device, VkCommandBuffer buffer,
 static teg_result record_fill(teg_queue_stream* queue_stream,
                               const teg_span* target, uint32_t pattern,
                               teg_error* err) {
-  tegi_vk_stream* stream = stream_from(queue_stream);
+  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
   tegi_vk_device* device = stream->device;
   const tegi_vk_memory* memory = span_memory(target, "fill", err);
   if (!memory) return TEG_INVALID;
@@ -409,7 +411,7 @@ static teg_result record_fill(teg_queue_stream* queue_stream,
 static teg_result record_copy(teg_queue_stream* queue_stream,
                               const teg_span* target, const teg_span* source,
                               teg_error* err) {
-  tegi_vk_stream* stream = stream_from(queue_stream);
+  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
   if (target->size != source->size) {
     return tegi_error_set(
         err, TEG_INVALID, "copy: %llu bytes into a target of %llu",
@@ -445,21 +447,33 @@ static teg_result check_submitted(tegi_vk_stream* stream, uint64_t serial,
 static teg_result record_wait(teg_queue_stream* queue_stream,
                               teg_queue_stream* other_queue_stream,
                               uint64_t serial, teg_error* err) {
-  tegi_vk_stream* stream = stream_from(queue_stream);
-  tegi_vk_stream* other = stream_from(other_queue_stream);
+  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
+  tegi_vk_stream* other = tegi_vk_stream_from(other_queue_stream);
   teg_result result = check_submitted(other, serial, err);
   if (result != TEG_OK || completed_serial(other) >= serial) return result;
   result = batch_begin(stream, err);
   if (result != TEG_OK) return result;
   if (waits_add(stream->device, &stream->recording->waits, other->timeline,
-                serial)) {
+                other->timeline->semaphore, serial)) {
+    return TEG_OK;
+  }
+  return no_host_memory(err);
+}
+
+teg_result tegi_vk_stream_wait_semaphore(tegi_vk_stream* stream,
+                                         VkSemaphore semaphore, uint64_t value,
+                                         teg_error* err) {
+  teg_result result = batch_begin(stream, err);
+  if (result != TEG_OK) return result;
+  if (waits_add(stream->device, &stream->recording->waits, NULL, semaphore,
+                value)) {
     return TEG_OK;
   }
   return no_host_memory(err);
 }
 
 static void discard(teg_queue_stream* queue_stream) {
-  tegi_vk_stream* stream = stream_from(queue_stream);
+  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
   tegi_vk_batch* batch = stream->recording;
   if (!batch) return;
   if (stream->is_bind) tegi_vk_binds_undo(stream->device, &batch->binds);
@@ -492,8 +506,8 @@ static teg_result batch_close(tegi_vk_stream* stream, uint64_t serial,
   batch->serial = serial;
   if (!stream->is_bind) return batch_end(device, batch, err);
   // Nothing but this wait orders two batches of binds.
-  if (serial > 1 &&
-      !waits_add(device, &batch->waits, stream->timeline, serial - 1)) {
+  if (serial > 1 && !waits_add(device, &batch->waits, stream->timeline,
+                               stream->timeline->semaphore, serial - 1)) {
     return no_host_memory(err);
   }
   return tegi_vk_binds_resolve(device, &batch->binds, err);
@@ -545,8 +559,10 @@ static teg_result hand_over(tegi_vk_device* device, const tegi_vk_batch* batch,
       .pSignalSemaphoreValues = &batch->serial,
   };
   bool is_bind = batch->stream->is_bind;
+  tegi_vk_queues_lock(device);
   VkResult native = is_bind ? hand_over_binds(device, batch, &values)
                             : hand_over_commands(device, batch, &values);
+  tegi_vk_queues_unlock(device);
   if (native == VK_SUCCESS) return TEG_OK;
   return tegi_vk_device_failed(
       device, native, is_bind ? "vkQueueBindSparse" : "vkQueueSubmit", err);
@@ -563,7 +579,7 @@ static void hold(tegi_vk_device* device, tegi_vk_batch* batch) {
 
 static teg_result submit(teg_queue_stream* queue_stream, uint64_t serial,
                          teg_error* err) {
-  tegi_vk_stream* stream = stream_from(queue_stream);
+  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
   tegi_vk_device* device = stream->device;
   teg_result result = tegi_serial_check_next(
       tegi_load_relaxed(&stream->submitted), serial, err);
@@ -611,7 +627,7 @@ static uint64_t completed_serial(tegi_vk_stream* stream) {
 }
 
 static uint64_t completed(teg_queue_stream* queue_stream) {
-  return completed_serial(stream_from(queue_stream));
+  return completed_serial(tegi_vk_stream_from(queue_stream));
 }
 
 // Told: hands over and finishes held batches until |stream| has reached
@@ -655,7 +671,7 @@ teg_result tegi_vk_stream_finish(tegi_vk_stream* stream, uint64_t serial,
 
 static teg_result wait(teg_queue_stream* queue_stream, uint64_t serial,
                        teg_error* err) {
-  tegi_vk_stream* stream = stream_from(queue_stream);
+  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
   teg_result result = check_submitted(stream, serial, err);
   return result == TEG_OK ? tegi_vk_stream_finish(stream, serial, err) : result;
 }
@@ -739,7 +755,7 @@ static void stream_destroy(teg_backend_device* base,
                            teg_queue_stream* queue_stream) {
   if (!queue_stream) return;
   tegi_vk_device* device = tegi_vk_device_from(base);
-  tegi_vk_stream* stream = stream_from(queue_stream);
+  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
   TEG_ASSERT(!stream->is_bind);
   tegi_vk_stream_close(device, stream);
   tegi_fetch_add_relaxed(&device->object_count, (uint64_t)-1);
