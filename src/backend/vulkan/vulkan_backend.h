@@ -239,6 +239,8 @@ tegi_vk_stream* tegi_vk_stream_from(teg_queue_stream* stream);
 teg_result tegi_vk_stream_wait_semaphore(tegi_vk_stream* stream,
                                          VkSemaphore semaphore, uint64_t value,
                                          teg_error* err);
+// What the bind stream has noted; NULL = nothing.
+tegi_vk_binds* tegi_vk_stream_noted(tegi_vk_stream* stream);
 // What the bind stream's next batch carries. |*out_binds| is set on TEG_OK.
 teg_result tegi_vk_stream_binds(tegi_vk_stream* stream,
                                 tegi_vk_binds** out_binds, teg_error* err);

@@ -55,10 +55,14 @@ struct tegi_vk_batch {
   tegi_vk_binds binds;  // of the bind stream
 };
 
-tegi_vk_stream* tegi_vk_stream_from(teg_queue_stream* stream) {
+static tegi_vk_stream* stream_from(teg_queue_stream* stream) {
   tegi_vk_stream* vk_stream = (tegi_vk_stream*)(void*)stream;
   TEG_ASSERT(vk_stream && vk_stream->magic == STREAM_MAGIC);
   return vk_stream;
+}
+
+tegi_vk_stream* tegi_vk_stream_from(teg_queue_stream* stream) {
+  return stream_from(stream);
 }
 
 static teg_result no_host_memory(teg_error* err) {
@@ -220,8 +224,9 @@ static tegi_vk_batch* take_completed(tegi_vk_stream* stream) {
 
 // Sets stream->recording.
 static teg_result batch_begin(tegi_vk_stream* stream, teg_error* err) {
-  if (stream->recording) return TEG_OK;
   tegi_vk_device* device = stream->device;
+  teg_result result = tegi_vk_check_alive(device, err);
+  if (result != TEG_OK || stream->recording) return result;
   tegi_vk_batch* batch = stream->unused;
   if (batch) {
     stream->unused = batch->next;
@@ -231,8 +236,7 @@ static teg_result batch_begin(tegi_vk_stream* stream, teg_error* err) {
   if (!batch) {
     batch = tegi_host_alloc(&device->host, sizeof *batch);
     if (!batch) return no_host_memory(err);
-    teg_result result =
-        stream->is_bind ? TEG_OK : make_pool(device, batch, err);
+    result = stream->is_bind ? TEG_OK : make_pool(device, batch, err);
     if (result != TEG_OK) {
       tegi_host_free(&device->host, batch, sizeof *batch);
       return result;
@@ -243,6 +247,10 @@ static teg_result batch_begin(tegi_vk_stream* stream, teg_error* err) {
   batch->next_held = NULL;
   stream->recording = batch;
   return TEG_OK;
+}
+
+tegi_vk_binds* tegi_vk_stream_noted(tegi_vk_stream* stream) {
+  return stream->recording ? &stream->recording->binds : NULL;
 }
 
 teg_result tegi_vk_stream_binds(tegi_vk_stream* stream,
@@ -374,7 +382,7 @@ static void fill_words(const tegi_vk_device* device, VkCommandBuffer buffer,
 static teg_result record_fill(teg_queue_stream* queue_stream,
                               const teg_span* target, uint32_t pattern,
                               teg_error* err) {
-  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
+  tegi_vk_stream* stream = stream_from(queue_stream);
   tegi_vk_device* device = stream->device;
   const tegi_vk_memory* memory = span_memory(target, "fill", err);
   if (!memory) return TEG_INVALID;
@@ -411,7 +419,7 @@ static teg_result record_fill(teg_queue_stream* queue_stream,
 static teg_result record_copy(teg_queue_stream* queue_stream,
                               const teg_span* target, const teg_span* source,
                               teg_error* err) {
-  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
+  tegi_vk_stream* stream = stream_from(queue_stream);
   if (target->size != source->size) {
     return tegi_error_set(
         err, TEG_INVALID, "copy: %llu bytes into a target of %llu",
@@ -447,9 +455,10 @@ static teg_result check_submitted(tegi_vk_stream* stream, uint64_t serial,
 static teg_result record_wait(teg_queue_stream* queue_stream,
                               teg_queue_stream* other_queue_stream,
                               uint64_t serial, teg_error* err) {
-  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
-  tegi_vk_stream* other = tegi_vk_stream_from(other_queue_stream);
+  tegi_vk_stream* stream = stream_from(queue_stream);
+  tegi_vk_stream* other = stream_from(other_queue_stream);
   teg_result result = check_submitted(other, serial, err);
+  if (result == TEG_OK) result = tegi_vk_check_alive(stream->device, err);
   if (result != TEG_OK || completed_serial(other) >= serial) return result;
   result = batch_begin(stream, err);
   if (result != TEG_OK) return result;
@@ -473,7 +482,7 @@ teg_result tegi_vk_stream_wait_semaphore(tegi_vk_stream* stream,
 }
 
 static void discard(teg_queue_stream* queue_stream) {
-  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
+  tegi_vk_stream* stream = stream_from(queue_stream);
   tegi_vk_batch* batch = stream->recording;
   if (!batch) return;
   if (stream->is_bind) tegi_vk_binds_undo(stream->device, &batch->binds);
@@ -579,11 +588,10 @@ static void hold(tegi_vk_device* device, tegi_vk_batch* batch) {
 
 static teg_result submit(teg_queue_stream* queue_stream, uint64_t serial,
                          teg_error* err) {
-  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
+  tegi_vk_stream* stream = stream_from(queue_stream);
   tegi_vk_device* device = stream->device;
   teg_result result = tegi_serial_check_next(
       tegi_load_relaxed(&stream->submitted), serial, err);
-  if (result == TEG_OK) result = tegi_vk_check_alive(device, err);
   if (result == TEG_OK) result = batch_begin(stream, err);
   if (result == TEG_OK) result = batch_close(stream, serial, err);
   if (result != TEG_OK) return result;
@@ -627,7 +635,7 @@ static uint64_t completed_serial(tegi_vk_stream* stream) {
 }
 
 static uint64_t completed(teg_queue_stream* queue_stream) {
-  return completed_serial(tegi_vk_stream_from(queue_stream));
+  return completed_serial(stream_from(queue_stream));
 }
 
 // Told: hands over and finishes held batches until |stream| has reached
@@ -671,7 +679,7 @@ teg_result tegi_vk_stream_finish(tegi_vk_stream* stream, uint64_t serial,
 
 static teg_result wait(teg_queue_stream* queue_stream, uint64_t serial,
                        teg_error* err) {
-  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
+  tegi_vk_stream* stream = stream_from(queue_stream);
   teg_result result = check_submitted(stream, serial, err);
   return result == TEG_OK ? tegi_vk_stream_finish(stream, serial, err) : result;
 }
@@ -755,7 +763,7 @@ static void stream_destroy(teg_backend_device* base,
                            teg_queue_stream* queue_stream) {
   if (!queue_stream) return;
   tegi_vk_device* device = tegi_vk_device_from(base);
-  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
+  tegi_vk_stream* stream = stream_from(queue_stream);
   TEG_ASSERT(!stream->is_bind);
   tegi_vk_stream_close(device, stream);
   tegi_fetch_add_relaxed(&device->object_count, (uint64_t)-1);

@@ -121,12 +121,8 @@ static void range_release(teg_backend_device* base, teg_memory* memory) {
   TEG_ASSERT(range->kind == TEGI_VK_RANGE);
   // A lost device, the one that cannot be waited for, touches nothing.
   (void)tegi_vk_stream_finish(device->bind_stream, range->last_bind, NULL);
-  if (device->bind_stream->recording) {
-    tegi_vk_binds* binds;
-    if (tegi_vk_stream_binds(device->bind_stream, &binds, NULL) == TEG_OK) {
-      tegi_vk_binds_forget(device, binds, range);
-    }
-  }
+  tegi_vk_binds* binds = tegi_vk_stream_noted(device->bind_stream);
+  if (binds) tegi_vk_binds_forget(device, binds, range);
   destroy(device, range);
   tegi_fetch_add_relaxed(&device->object_count, (uint64_t)-1);
 }
