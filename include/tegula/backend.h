@@ -86,7 +86,8 @@ typedef enum teg_device_type {
 
 typedef struct teg_device_heap {
   uint64_t bytes;
-  uint64_t available_bytes;  // UINT64_MAX = not known
+  // That the driver would still give to this process; UINT64_MAX = not known.
+  uint64_t available_bytes;
   bool is_device_local;
   bool is_mappable;  // the CPU reaches memory of it
 } teg_device_heap;
@@ -98,6 +99,7 @@ typedef struct teg_device_description {
   teg_device_type type;
   char name[256];
   char driver[256];
+  char version[64];  // of the driver and what it speaks; "" = not known
   uint32_t heap_count;
   teg_device_heap heaps[TEG_DEVICE_MOST_HEAPS];
   uint64_t tile_bytes;  // by default; 0 = none
@@ -236,7 +238,8 @@ typedef struct teg_device_ops {
 // one; discard takes back what was not submitted. A range that is released
 // takes along what is recorded of it; before a heap is destroyed, the unmaps
 // of its tiles are submitted. Both wait for the binds that concern them. One
-// thread at a time is in this table or on its stream, wait and completed aside.
+// thread at a time maps, unmaps, releases a range of which something is
+// recorded, or uses the stream, wait and completed aside.
 typedef struct teg_remap_ops {
   uint32_t abi_version;
   uint32_t struct_size;

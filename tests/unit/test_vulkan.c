@@ -98,8 +98,14 @@ static void devices_are_described(void** state) {
     assert_int_equal(tegi_vk_backend.describe(i, &description, NULL), TEG_OK);
     assert_true(strlen(description.name) > 0);
     assert_true(strlen(description.driver) > 0);
+    assert_non_null(strstr(description.version, ", Vulkan 1."));
     assert_true(description.heap_count > 0);
-    assert_true(description.heaps[0].bytes > 0);
+    for (uint32_t h = 0; h < description.heap_count; h++) {
+      const teg_device_heap* heap = &description.heaps[h];
+      assert_true(heap->bytes > 0);
+      assert_true(heap->available_bytes == UINT64_MAX ||
+                  heap->available_bytes <= heap->bytes);
+    }
     assert_true(description.max_binding_bytes >= UINT64_C(1) << 27);
   }
   teg_error err;

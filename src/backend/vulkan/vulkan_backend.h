@@ -56,6 +56,7 @@ typedef struct tegi_vk_memory {
   tegi_slots slots;        // range
   uint32_t mapping_count;  // range: as the driver maps it, its ends included
   int64_t noted_mappings;  // range: of them, by binds that are not submitted
+  bool is_noted;           // range: there are such binds
   uint64_t last_bind;      // range: serial of the last batch of binds under it
   bool was_bound;          // heap: tiles of it have been under a range
 } tegi_vk_memory;
@@ -239,10 +240,10 @@ tegi_vk_stream* tegi_vk_stream_from(teg_queue_stream* stream);
 teg_result tegi_vk_stream_wait_semaphore(tegi_vk_stream* stream,
                                          VkSemaphore semaphore, uint64_t value,
                                          teg_error* err);
-// What the bind stream has noted; NULL = nothing.
-tegi_vk_binds* tegi_vk_stream_noted(tegi_vk_stream* stream);
 // What the bind stream's next batch carries. |*out_binds| is set on TEG_OK.
 teg_result tegi_vk_stream_binds(tegi_vk_stream* stream,
                                 tegi_vk_binds** out_binds, teg_error* err);
+// As above, when something is noted.
+tegi_vk_binds* tegi_vk_stream_noted(tegi_vk_stream* stream);
 
 #endif  // TEGULA_BACKEND_VULKAN_BACKEND_H

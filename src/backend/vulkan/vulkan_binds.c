@@ -54,6 +54,7 @@ bool tegi_vk_binds_reserve(tegi_vk_device* device, tegi_vk_binds* binds,
 
 void tegi_vk_binds_note(tegi_vk_binds* binds, tegi_vk_change change) {
   size_t count = binds->change_count;
+  change.range->is_noted = true;
   if (count && is_continued(&binds->changes[count - 1], &change)) {
     binds->changes[count - 1].count += change.count;
     return;
@@ -102,6 +103,7 @@ void tegi_vk_binds_undo(tegi_vk_device* device, tegi_vk_binds* binds) {
     range->mapping_count =
         (uint32_t)(range->mapping_count - range->noted_mappings);
     range->noted_mappings = 0;
+    range->is_noted = false;
   }
   give_back_mappings(device, binds->charged);
   clear(binds);
@@ -131,6 +133,7 @@ void tegi_vk_binds_submitted(tegi_vk_device* device, tegi_vk_binds* binds,
     tegi_vk_memory* range = binds->changes[i].range;
     range->last_bind = serial;
     range->noted_mappings = 0;
+    range->is_noted = false;
   }
   give_back_mappings(device, binds->charged - binds->mapping_change);
   clear(binds);

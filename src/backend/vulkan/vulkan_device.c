@@ -431,6 +431,7 @@ static teg_result describe_gpu(tegi_vk_instance* instance, tegi_host* host,
   out->type = type_of(facts.type);
   snprintf(out->name, sizeof out->name, "%.255s", facts.name);
   snprintf(out->driver, sizeof out->driver, "%.255s", facts.driver);
+  snprintf(out->version, sizeof out->version, "%s", facts.version);
   out->max_binding_bytes = facts.max_binding_bytes;
   out->tile_bytes = TEGI_VK_DEFAULT_TILE_BYTES;
   out->remap = facts.has_sparse ? TEG_REMAP_QUEUE_ORDERED : TEG_REMAP_NONE;

@@ -333,6 +333,24 @@ teg_result tegi_vk_instance_gpus(const tegi_vk_instance* instance,
 
 // ---- Facts.
 
+// Drivers pack their version as Vulkan packs its own, save one.
+static void write_version(const VkPhysicalDeviceProperties* properties,
+                          VkDriverId driver, char* out, size_t size) {
+  const uint32_t packed = properties->driverVersion;
+  const uint32_t api = properties->apiVersion;
+  if (driver == VK_DRIVER_ID_NVIDIA_PROPRIETARY) {
+    snprintf(out, size, "%u.%u.%u", packed >> 22, (packed >> 14) & 0xffu,
+             (packed >> 6) & 0xffu);
+  } else {
+    snprintf(out, size, "%u.%u.%u", VK_API_VERSION_MAJOR(packed),
+             VK_API_VERSION_MINOR(packed), VK_API_VERSION_PATCH(packed));
+  }
+  size_t length = strlen(out);
+  snprintf(out + length, size - length, ", Vulkan %u.%u.%u",
+           VK_API_VERSION_MAJOR(api), VK_API_VERSION_MINOR(api),
+           VK_API_VERSION_PATCH(api));
+}
+
 static void read_limits(const tegi_vk_instance* instance,
                         tegi_vk_facts* facts) {
   VkPhysicalDeviceMaintenance4Properties maintenance4 = {
@@ -353,6 +371,8 @@ static void read_limits(const tegi_vk_instance* instance,
   snprintf(facts->name, sizeof facts->name, "%s", all.properties.deviceName);
   snprintf(facts->driver, sizeof facts->driver, "%s %s", driver.driverName,
            driver.driverInfo);
+  write_version(&all.properties, driver.driverID, facts->version,
+                sizeof facts->version);
   facts->is_cpu_driver = driver.driverID == VK_DRIVER_ID_MESA_LLVMPIPE;
   facts->offset_alignment =
       tegi_max_u64(tegi_max_u64(limits->minStorageBufferOffsetAlignment,

@@ -29,6 +29,7 @@ typedef struct tegi_vk_facts {
   VkPhysicalDeviceType type;
   char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
   char driver[VK_MAX_DRIVER_NAME_SIZE + VK_MAX_DRIVER_INFO_SIZE];
+  char version[64];  // of the driver, and of Vulkan
   // It runs on the CPU as lavapipe does: a bound tile is a kernel mapping.
   bool is_cpu_driver;
   bool has_timeline;

@@ -250,7 +250,8 @@ static teg_result batch_begin(tegi_vk_stream* stream, teg_error* err) {
 }
 
 tegi_vk_binds* tegi_vk_stream_noted(tegi_vk_stream* stream) {
-  return stream->recording ? &stream->recording->binds : NULL;
+  TEG_ASSERT(stream->recording);
+  return &stream->recording->binds;
 }
 
 teg_result tegi_vk_stream_binds(tegi_vk_stream* stream,

@@ -121,8 +121,11 @@ static void range_release(teg_backend_device* base, teg_memory* memory) {
   TEG_ASSERT(range->kind == TEGI_VK_RANGE);
   // A lost device, the one that cannot be waited for, touches nothing.
   (void)tegi_vk_stream_finish(device->bind_stream, range->last_bind, NULL);
-  tegi_vk_binds* binds = tegi_vk_stream_noted(device->bind_stream);
-  if (binds) tegi_vk_binds_forget(device, binds, range);
+  // Only then is the bind stream this thread's to use.
+  if (range->is_noted) {
+    tegi_vk_binds_forget(device, tegi_vk_stream_noted(device->bind_stream),
+                         range);
+  }
   destroy(device, range);
   tegi_fetch_add_relaxed(&device->object_count, (uint64_t)-1);
 }
