@@ -44,7 +44,8 @@ typedef struct teg_vulkan_adopt_params {
   uint32_t bind_queue_family;    // of |bind_queue|
   void* get_instance_proc_addr;  // NULL = of the machine's Vulkan loader
   // Called around every use of a queue, if other threads of the program use
-  // the queues. They must not call tegula. Both NULL = nobody else does.
+  // the queues. They must not call tegula, and nobody who holds the lock may.
+  // Both NULL = nobody else uses them.
   void (*lock)(void* user);
   void (*unlock)(void* user);
   void* user;

@@ -541,11 +541,11 @@ static void lose_device_while_binding(const device_config* config) {
 }
 
 // What a program sees of it.
-static void lose_device_of_core(void) {
+static void lose_device_of_core(const char* remap) {
   teg_error err;
   teg_options* options;
   assert_int_equal(teg_options_create(NULL, &options, &err), TEG_OK);
-  assert_int_equal(teg_options_set(options, "remap", "off", &err), TEG_OK);
+  assert_int_equal(teg_options_set(options, "remap", remap, &err), TEG_OK);
   teg_device_params params = TEG_DEVICE_PARAMS_INIT;
   params.backend = "vulkan";
   params.options = options;
@@ -590,7 +590,8 @@ static void lost_device_is_survived(void** state) {
   lose_device(&told, true);
   lose_device_while_binding(&small_tiles);
   lose_device_while_binding(&told);
-  lose_device_of_core();
+  lose_device_of_core("off");
+  lose_device_of_core("on");
   // Another one can be opened in its place.
   device_fixture fx;
   device_fixture_open(&fx, &small_tiles, NULL);
