@@ -132,6 +132,7 @@ struct tegi_vk_device {
   _Atomic bool is_lost;
 
   tegi_mutex queue_lock;
+  bool is_at_rest;  // lost, and waited for. Guarded by queue_lock
   VkQueue queue;
   VkQueue bind_queue;         // often the same
   tegi_vk_batch* first_held;  // told: submitted, not yet handed over
@@ -157,6 +158,9 @@ teg_result tegi_vk_check_alive(tegi_vk_device* device, teg_error* err);
 teg_result tegi_vk_device_failed(tegi_vk_device* device, VkResult native,
                                  const char* what, teg_error* err);
 
+// Before anything goes that a lost device may not have let go of: waits for
+// what it still does, once. Nothing on a device that is not lost.
+void tegi_vk_rest_if_lost(tegi_vk_device* device);
 // The program's lock on the queues, taken inside queue_lock.
 void tegi_vk_queues_lock(tegi_vk_device* device);
 void tegi_vk_queues_unlock(tegi_vk_device* device);
@@ -211,9 +215,9 @@ extern const teg_remap_ops tegi_vk_remap_ops;
    VK_BUFFER_CREATE_SPARSE_RESIDENCY_BIT | \
    VK_BUFFER_CREATE_SPARSE_ALIASED_BIT)
 uint64_t tegi_vk_max_range_bytes(const tegi_vk_device* device);
-// Before a heap goes: its tiles may still have to be taken away.
+// Before memory goes. The tiles of a heap may still have to be taken away.
 void tegi_vk_wait_for_binds_of(tegi_vk_device* device,
-                               const tegi_vk_memory* heap);
+                               const tegi_vk_memory* memory);
 
 // ---- vulkan_queue.c: streams.
 extern const teg_queue_ops tegi_vk_queue_ops;

@@ -35,6 +35,22 @@ teg_result tegi_vk_device_failed(tegi_vk_device* device, VkResult native,
 
 // ---- Tables.
 
+void tegi_vk_rest_if_lost(tegi_vk_device* device) {
+  if (tegi_vk_check_alive(device, NULL) == TEG_OK) return;
+  tegi_mutex_lock(&device->queue_lock);
+  if (!device->is_at_rest) {
+    // The program's other queues are not tegula's to wait for.
+    tegi_vk_queues_lock(device);
+    (void)device->vk.QueueWaitIdle(device->queue);
+    if (device->bind_queue != device->queue) {
+      (void)device->vk.QueueWaitIdle(device->bind_queue);
+    }
+    tegi_vk_queues_unlock(device);
+    device->is_at_rest = true;
+  }
+  tegi_mutex_unlock(&device->queue_lock);
+}
+
 void tegi_vk_queues_lock(tegi_vk_device* device) {
   if (device->lock) device->lock(device->lock_user);
 }

@@ -750,6 +750,7 @@ void tegi_vk_stream_close(tegi_vk_device* device, tegi_vk_stream* stream) {
   if (!stream) return;
   (void)tegi_vk_stream_finish(stream, tegi_load_acquire(&stream->submitted),
                               NULL);
+  tegi_vk_rest_if_lost(device);
   drop_held(stream);
   discard((teg_queue_stream*)(void*)stream);
   batch_free(device, stream->recording);

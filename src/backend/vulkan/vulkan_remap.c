@@ -119,7 +119,7 @@ static void range_release(teg_backend_device* base, teg_memory* memory) {
   tegi_vk_device* device = tegi_vk_device_from(base);
   tegi_vk_memory* range = tegi_vk_memory_from(memory);
   TEG_ASSERT(range->kind == TEGI_VK_RANGE);
-  // A lost device, the one that cannot be waited for, touches nothing.
+  tegi_vk_rest_if_lost(device);
   (void)tegi_vk_stream_finish(device->bind_stream, range->last_bind, NULL);
   // Only then is the bind stream this thread's to use.
   if (range->is_noted) {
@@ -131,9 +131,9 @@ static void range_release(teg_backend_device* base, teg_memory* memory) {
 }
 
 void tegi_vk_wait_for_binds_of(tegi_vk_device* device,
-                               const tegi_vk_memory* heap) {
+                               const tegi_vk_memory* memory) {
   tegi_vk_stream* stream = device->bind_stream;
-  if (!heap->was_bound) return;
+  if (!memory->was_bound) return;
   (void)tegi_vk_stream_finish(stream, tegi_load_acquire(&stream->submitted),
                               NULL);
 }
