@@ -67,6 +67,9 @@ static void print_description(const teg_device_description* about_device) {
   printf("    %-22s %s\n", "name", about_device->name);
   printf("    %-22s %s\n", "type", type_name(about_device->type));
   printf("    %-22s %s\n", "driver", about_device->driver);
+  if (about_device->version[0]) {
+    printf("    %-22s %s\n", "driver version", about_device->version);
+  }
   for (uint32_t i = 0; i < about_device->heap_count; ++i) {
     print_heap(&about_device->heaps[i], i);
   }

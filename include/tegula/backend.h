@@ -86,7 +86,8 @@ typedef enum teg_device_type {
 
 typedef struct teg_device_heap {
   uint64_t bytes;
-  uint64_t available_bytes;  // UINT64_MAX = not known
+  // That the driver would still give to this process; UINT64_MAX = not known.
+  uint64_t available_bytes;
   bool is_device_local;
   bool is_mappable;  // the CPU reaches memory of it
 } teg_device_heap;
@@ -98,6 +99,7 @@ typedef struct teg_device_description {
   teg_device_type type;
   char name[256];
   char driver[256];
+  char version[64];  // of the driver and what it speaks; "" = not known
   uint32_t heap_count;
   teg_device_heap heaps[TEG_DEVICE_MOST_HEAPS];
   uint64_t tile_bytes;  // by default; 0 = none
@@ -192,6 +194,9 @@ typedef struct teg_backend_open_params {
   uint64_t max_mapping_count;  // lower the limit to this; 0 = the device's own
   bool is_remap_disabled;      // offer no remap group
   bool is_told;  // batches execute and complete only inside stream_wait()
+  // Objects of the program to work with, as the backend's own header has them;
+  // they are not destroyed. NULL = objects of its own.
+  const void* adopt;
   teg_allocator allocator;
   teg_log log;
 } teg_backend_open_params;
@@ -230,7 +235,11 @@ typedef struct teg_device_ops {
 // after, submit hands all that was recorded to the queue as one batch, and
 // other streams record_wait for that batch before they touch the bytes. What
 // is mapped counts as changed from the call on, for the checks of the next
-// one; discard takes back what was not submitted. One thread at a time.
+// one; discard takes back what was not submitted. A range that is released
+// takes along what is recorded of it; before a heap is destroyed, the unmaps
+// of its tiles are submitted. Both wait for the binds that concern them. One
+// thread at a time maps, unmaps, releases a range of which something is
+// recorded, or uses the stream, wait and completed aside.
 typedef struct teg_remap_ops {
   uint32_t abi_version;
   uint32_t struct_size;
@@ -357,6 +366,23 @@ typedef struct teg_kernel_ops {
                                 const teg_dispatch* dispatch, teg_error* err);
 } teg_kernel_ops;
 
+// The driver's objects behind the device's, for programs that call the driver
+// themselves. NULL where there are none, or where none may be seen.
+typedef struct teg_native_ops {
+  uint32_t abi_version;
+  uint32_t struct_size;
+  const char* backend;  // whose header says what |out| and |event| are
+  teg_result (*describe_device)(teg_backend_device* device, void* out,
+                                teg_error* err);
+  teg_result (*describe_memory)(teg_backend_device* device, teg_memory* memory,
+                                uint64_t offset, void* out, teg_error* err);
+  teg_result (*describe_stream)(teg_queue_stream* stream, void* out,
+                                teg_error* err);
+  // The batch recorded next waits for |event| on the device.
+  teg_result (*record_wait)(teg_queue_stream* stream, const void* event,
+                            teg_error* err);
+} teg_native_ops;
+
 // The tables of one device.
 typedef struct teg_backend_tables {
   const teg_device_ops* device;
@@ -365,6 +391,7 @@ typedef struct teg_backend_tables {
   const teg_queue_ops* queue;
   const teg_kernel_ops* kernel;  // NULL: no kernels
   const teg_check_ops* check;    // NULL: nothing to tell
+  const teg_native_ops* native;  // NULL: nothing to see
 } teg_backend_tables;
 
 struct teg_backend_device {
@@ -386,6 +413,7 @@ typedef struct teg_backend_ops {
   teg_result (*describe)(uint32_t device_index,
                          teg_device_description* out_description,
                          teg_error* err);
+  bool can_adopt;  // open() takes params->adopt
 } teg_backend_ops;
 
 #ifdef __cplusplus

@@ -22,18 +22,21 @@ typedef struct teg_device_params {
   const teg_options* options;  // device options are read; NULL = defaults
   teg_allocator allocator;     // all-zero = malloc
   teg_log log;                 // all-zero = silent
+  // The program's own objects to work with, instead of opening a device: see
+  // the backend's header (tegula/vulkan.h). NULL = none.
+  const void* adopt;
 } teg_device_params;
 
-#define TEG_DEVICE_PARAMS_INIT                                      \
-  {                                                                 \
-    sizeof(teg_device_params), 0, NULL, NULL, {NULL, NULL, NULL}, { \
-      NULL, NULL, TEG_LOG_ERROR                                     \
-    }                                                               \
+#define TEG_DEVICE_PARAMS_INIT                                    \
+  {                                                               \
+    sizeof(teg_device_params), 0, NULL, NULL, {NULL, NULL, NULL}, \
+        {NULL, NULL, TEG_LOG_ERROR}, NULL                         \
   }
 
 // Opens a device.
 // Returns TEG_NOT_FOUND (no such backend: |err| names the nearest),
-//         TEG_UNAVAILABLE (driver not there), TEG_INVALID, TEG_DEVICE_ERROR.
+//         TEG_UNAVAILABLE (driver not there), TEG_INVALID, TEG_DEVICE_ERROR,
+//         TEG_UNSUPPORTED (it adopts nothing, or not what it was given).
 // Threads: any. May block: yes.
 TEG_API TEG_NODISCARD teg_result teg_device_create(
     const teg_device_params* params, teg_device** out_device, teg_error* err);

@@ -68,7 +68,9 @@ static teg_result check_tables(const teg_backend_tables* tables,
       tables->device->struct_size >= sizeof(teg_device_ops) &&
       tables->queue->struct_size >= sizeof(teg_queue_ops) &&
       (!tables->remap || tables->remap->struct_size >= sizeof(teg_remap_ops)) &&
-      (!tables->map || tables->map->struct_size >= sizeof(teg_map_ops));
+      (!tables->map || tables->map->struct_size >= sizeof(teg_map_ops)) &&
+      (!tables->native ||
+       tables->native->struct_size >= sizeof(teg_native_ops));
   if (is_complete) return TEG_OK;
   return tegi_error_set(err, TEG_BAD_VERSION,
                         "the backend's tables are of another version");
@@ -100,6 +102,7 @@ static teg_result open_backend(teg_device* device,
       .max_mapping_count = options->mapping_limit,
       .is_remap_disabled = options->remap == TEGI_REMAP_OFF,
       .is_told = options->completion == TEGI_COMPLETION_TOLD,
+      .adopt = params->adopt,
       .allocator = device->host.allocator,
       .log = device->log,
   };
@@ -142,6 +145,12 @@ teg_result teg_device_create(const teg_device_params* params,
   const teg_backend_ops* backend =
       find_backend(params->backend ? params->backend : "host", err);
   if (!backend) return TEG_NOT_FOUND;
+  if (params->adopt && !backend->can_adopt) {
+    return tegi_error_set(err, TEG_UNSUPPORTED,
+                          "device_create: backend \"%.100s\" adopts no "
+                          "objects of the program",
+                          backend->name);
+  }
   tegi_host host;
   teg_result result = tegi_host_init(&host, &params->allocator, err);
   if (result != TEG_OK) return result;

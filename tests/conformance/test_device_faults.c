@@ -38,16 +38,14 @@ static teg_memory* map_tiles(device_fixture* fx, teg_memory* heap,
   WITH_RETRY(fx, failure_count,
              remap->range_reserve(fx->device, 4 * tile, &range, &fx->err));
   const teg_tile_run runs[2] = {{heap, 2, 0, 2}, {heap, 0, 3, 1}};
-  WITH_RETRY(fx, failure_count,
-             remap->map(fx->device, range, runs, 2, &fx->err));
+  WITH_RETRY(fx, failure_count, fixture_map_runs(fx, range, runs, 2));
   // Where ranges have no pointer, reading would take host memory itself.
   uint8_t* bytes = fx->tables.map->host_pointer(fx->device, range);
   if (bytes) {
     memset(bytes, 4, 16);
     assert_true(fixture_all_bytes(fixture_bytes(fx, heap) + 2 * tile, 16, 4));
   }
-  WITH_RETRY(fx, failure_count,
-             remap->unmap(fx->device, range, runs, 2, &fx->err));
+  WITH_RETRY(fx, failure_count, fixture_unmap_runs(fx, range, runs, 2));
   return range;
 }
 

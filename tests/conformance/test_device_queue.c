@@ -42,7 +42,7 @@ static void wait(device_fixture* fx, teg_queue_stream* stream,
 }
 
 static void drop(device_fixture* fx, teg_queue_stream* stream) {
-  fx->tables.queue->stream_destroy(fx->device, stream);
+  fixture_stream_destroy(fx, stream);
 }
 
 // Byte i of a fill is byte i % 4 of the pattern, whatever the offset.

@@ -238,8 +238,7 @@ static void map_some(random_state* state) {
       runs[run_count++] = (teg_tile_run){state->heaps[heap], tile, t, 1};
     }
   }
-  EXPECT_OK(fx, fx->tables.remap->map(fx->device, state->ranges[range], runs,
-                                      run_count, &fx->err));
+  EXPECT_OK(fx, fixture_map_runs(fx, state->ranges[range], runs, run_count));
 }
 
 static void unmap_some(random_state* state) {
@@ -254,8 +253,7 @@ static void unmap_some(random_state* state) {
     slot->heap = -1;
     runs[run_count++] = (teg_tile_run){NULL, 0, t, 1};
   }
-  EXPECT_OK(fx, fx->tables.remap->unmap(fx->device, state->ranges[range], runs,
-                                        run_count, &fx->err));
+  EXPECT_OK(fx, fixture_unmap_runs(fx, state->ranges[range], runs, run_count));
 }
 
 static void write_by_host(random_state* state) {
@@ -297,7 +295,7 @@ static void begin(random_state* state) {
 static void end(random_state* state) {
   device_fixture* fx = state->fx;
   for (uint32_t i = 0; i < STREAMS; i++) {
-    fx->tables.queue->stream_destroy(fx->device, state->streams[i]);
+    fixture_stream_destroy(fx, state->streams[i]);
   }
   for (uint32_t r = 0; r < RANGES; r++) {
     for (uint32_t t = 0; t < TILES; t++) {

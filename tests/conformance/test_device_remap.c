@@ -90,7 +90,7 @@ static device_outcome remap_takes_many_runs_in_a_call(device_fixture* fx) {
   const teg_tile_run runs[] = {{low, 4, 1, 2},  {high, 0, 3, 2},
                                {high, 5, 5, 1}, {low, 0, 8, 1},
                                {low, 1, 9, 1},  {high, 3, 15, 1}};
-  EXPECT_OK(fx, fx->tables.remap->map(fx->device, range, runs, 6, &fx->err));
+  EXPECT_OK(fx, fixture_map_runs(fx, range, runs, 6));
   const uint8_t want[16] = {0,  14, 15, 20, 21, 25, 0, 0,
                             10, 11, 0,  0,  0,  0,  0, 23};
   for (uint32_t i = 0; i < 16; i++) {
@@ -99,15 +99,15 @@ static device_outcome remap_takes_many_runs_in_a_call(device_fixture* fx) {
   // Unmap other runs than were mapped: parts, and across heaps.
   const teg_tile_run gone[] = {
       {NULL, 0, 2, 2}, {NULL, 0, 4, 1}, {NULL, 0, 9, 1}};
-  EXPECT_OK(fx, fx->tables.remap->unmap(fx->device, range, gone, 3, &fx->err));
+  EXPECT_OK(fx, fixture_unmap_runs(fx, range, gone, 3));
   assert_true(has_mark(fx, range, 1, 14));
   assert_true(has_mark(fx, range, 5, 25));
   assert_true(has_mark(fx, range, 8, 10));
   const teg_tile_run rest[] = {
       {NULL, 0, 1, 1}, {NULL, 0, 5, 1}, {NULL, 0, 8, 1}, {NULL, 0, 15, 1}};
-  EXPECT_OK(fx, fx->tables.remap->unmap(fx->device, range, rest, 4, &fx->err));
-  EXPECT_OK(fx, fx->tables.remap->map(fx->device, range, runs, 0, &fx->err));
-  EXPECT_OK(fx, fx->tables.remap->unmap(fx->device, range, runs, 0, &fx->err));
+  EXPECT_OK(fx, fixture_unmap_runs(fx, range, rest, 4));
+  EXPECT_OK(fx, fixture_map_runs(fx, range, runs, 0));
+  EXPECT_OK(fx, fixture_unmap_runs(fx, range, runs, 0));
   fx->tables.remap->range_release(fx->device, range);
   fixture_destroy(fx, high);
   fixture_destroy(fx, low);
@@ -134,8 +134,7 @@ static device_outcome remap_bad_runs_change_nothing(device_fixture* fx) {
       {{heap, 0, 0, 1}, {NULL, 0, 2, 1}},
   };
   for (size_t i = 0; i < sizeof bad_maps / sizeof *bad_maps; i++) {
-    EXPECT_RESULT(fx, TEG_INVALID,
-                  remap->map(fx->device, range, bad_maps[i], 2, &fx->err));
+    EXPECT_RESULT(fx, TEG_INVALID, fixture_map_runs(fx, range, bad_maps[i], 2));
     assert_true(has_mark(fx, range, 1, 2));
   }
   const teg_tile_run bad_unmaps[][2] = {
@@ -145,7 +144,7 @@ static device_outcome remap_bad_runs_change_nothing(device_fixture* fx) {
   };
   for (size_t i = 0; i < sizeof bad_unmaps / sizeof *bad_unmaps; i++) {
     EXPECT_RESULT(fx, TEG_INVALID,
-                  remap->unmap(fx->device, range, bad_unmaps[i], 2, &fx->err));
+                  fixture_unmap_runs(fx, range, bad_unmaps[i], 2));
     assert_true(has_mark(fx, range, 1, 2));
   }
   // All the rest is still free.
@@ -171,7 +170,7 @@ static device_outcome remap_same_tile_under_two_ranges(device_fixture* fx) {
   teg_memory* b = fixture_range(fx, 2 * tile);
   fixture_map(fx, a, 0, heap, 0, 2);
   teg_tile_run run = {heap, 1, 0, 1};
-  teg_result result = remap->map(fx->device, b, &run, 1, &fx->err);
+  teg_result result = fixture_map_runs(fx, b, &run, 1);
   device_outcome outcome = DEVICE_PASSED;
   if (result == TEG_HAZARD) {
     outcome = DEVICE_CANNOT;
@@ -210,7 +209,7 @@ static device_outcome remap_stops_at_the_mapping_limit(device_fixture* fx) {
   while (result == TEG_OK) {
     assert_true(count < LIMIT);
     teg_tile_run run = {heap, 2 * count, 2 * count, 1};
-    result = remap->map(fx->device, range, &run, 1, &fx->err);
+    result = fixture_map_runs(fx, range, &run, 1);
     if (result == TEG_OK) count++;
   }
   EXPECT_RESULT(fx, TEG_LIMIT, result);
@@ -220,8 +219,7 @@ static device_outcome remap_stops_at_the_mapping_limit(device_fixture* fx) {
   for (uint32_t i = 0; i < 10; i++) {
     many[i] = (teg_tile_run){heap, TILES - 1 - i, 2 * (count + i), 1};
   }
-  EXPECT_RESULT(fx, TEG_LIMIT,
-                remap->map(fx->device, range, many, 10, &fx->err));
+  EXPECT_RESULT(fx, TEG_LIMIT, fixture_map_runs(fx, range, many, 10));
   for (uint32_t i = 0; i < count; i++) {
     assert_true(has_mark(fx, range, 2 * i, (uint8_t)(2 * i + 1)));
   }
@@ -261,9 +259,7 @@ static device_outcome remap_unmap_may_meet_the_limit(device_fixture* fx) {
   fixture_map(fx, range, 0, heap, 0, 3);
   // A hole in the middle makes three mappings of one.
   teg_tile_run middle = {NULL, 0, 1, 1};
-  EXPECT_RESULT(
-      fx, TEG_LIMIT,
-      fx->tables.remap->unmap(fx->device, range, &middle, 1, &fx->err));
+  EXPECT_RESULT(fx, TEG_LIMIT, fixture_unmap_runs(fx, range, &middle, 1));
   for (uint32_t i = 0; i < 3; i++) {
     assert_true(has_mark(fx, range, i, (uint8_t)(i + 1)));
   }

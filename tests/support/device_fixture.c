@@ -139,27 +139,76 @@ teg_memory* fixture_range(device_fixture* fx, uint64_t size) {
   return range;
 }
 
+static void wait_for_binds(device_fixture* fx, teg_queue_stream* stream) {
+  if (!fx->bind_serial) return;
+  teg_queue_stream* binds = fx->tables.remap->bind_stream(fx->device);
+  EXPECT_OK(fx, fx->tables.queue->record_wait(stream, binds, fx->bind_serial,
+                                              &fx->err));
+}
+
 teg_queue_stream* fixture_stream(device_fixture* fx) {
   teg_queue_stream* stream;
   EXPECT_OK(fx, fx->tables.queue->stream_create(fx->device, &stream, &fx->err));
   assert_non_null(stream);
+  assert_true(fx->stream_count < FIXTURE_MOST_STREAMS);
+  fx->streams[fx->stream_count++] = stream;
+  wait_for_binds(fx, stream);
   return stream;
+}
+
+void fixture_stream_destroy(device_fixture* fx, teg_queue_stream* stream) {
+  for (uint32_t i = 0; i < fx->stream_count; i++) {
+    if (fx->streams[i] != stream) continue;
+    fx->streams[i] = fx->streams[--fx->stream_count];
+    break;
+  }
+  fx->tables.queue->stream_destroy(fx->device, stream);
 }
 
 void fixture_destroy(device_fixture* fx, teg_memory* memory) {
   fx->tables.device->memory_destroy(fx->device, memory);
 }
 
+static teg_result submit_binds(device_fixture* fx) {
+  if (fx->caps.remap != TEG_REMAP_QUEUE_ORDERED) return TEG_OK;
+  const teg_queue_ops* queue = fx->tables.queue;
+  teg_queue_stream* binds = fx->tables.remap->bind_stream(fx->device);
+  teg_result result = queue->submit(binds, fx->bind_serial + 1, &fx->err);
+  if (result != TEG_OK) {
+    queue->discard(binds);
+    return result;
+  }
+  fx->bind_serial++;
+  for (uint32_t i = 0; i < fx->stream_count; i++) {
+    wait_for_binds(fx, fx->streams[i]);
+  }
+  return TEG_OK;
+}
+
+teg_result fixture_map_runs(device_fixture* fx, teg_memory* range,
+                            const teg_tile_run* runs, size_t run_count) {
+  teg_result result =
+      fx->tables.remap->map(fx->device, range, runs, run_count, &fx->err);
+  return result == TEG_OK ? submit_binds(fx) : result;
+}
+
+teg_result fixture_unmap_runs(device_fixture* fx, teg_memory* range,
+                              const teg_tile_run* runs, size_t run_count) {
+  teg_result result =
+      fx->tables.remap->unmap(fx->device, range, runs, run_count, &fx->err);
+  return result == TEG_OK ? submit_binds(fx) : result;
+}
+
 void fixture_map(device_fixture* fx, teg_memory* range, uint32_t range_tile,
                  teg_memory* heap, uint32_t heap_tile, uint32_t count) {
   teg_tile_run run = {heap, heap_tile, range_tile, count};
-  EXPECT_OK(fx, fx->tables.remap->map(fx->device, range, &run, 1, &fx->err));
+  EXPECT_OK(fx, fixture_map_runs(fx, range, &run, 1));
 }
 
 void fixture_unmap(device_fixture* fx, teg_memory* range, uint32_t range_tile,
                    uint32_t count) {
   teg_tile_run run = {NULL, 0, range_tile, count};
-  EXPECT_OK(fx, fx->tables.remap->unmap(fx->device, range, &run, 1, &fx->err));
+  EXPECT_OK(fx, fixture_unmap_runs(fx, range, &run, 1));
 }
 
 void fixture_barrier(device_fixture* fx, teg_queue_stream* stream) {

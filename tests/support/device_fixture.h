@@ -39,6 +39,8 @@ typedef struct device_allocator {
   tegi_atomic_u64 fail_at;  // 0 = never
 } device_allocator;
 
+enum { FIXTURE_MOST_STREAMS = 16 };
+
 typedef struct device_fixture {
   const device_config* config;
   device_allocator allocator;
@@ -50,6 +52,10 @@ typedef struct device_fixture {
   teg_queue_stream* copy_stream;
   teg_memory* copy_buffer;
   uint64_t copy_serial;
+  // Of fixture_stream; they wait for what fixture_map and the like bind.
+  teg_queue_stream* streams[FIXTURE_MOST_STREAMS];
+  uint32_t stream_count;
+  uint64_t bind_serial;  // where remapping is queue-ordered
   // Warnings and errors that the device has logged.
   uint32_t complaint_count;
   char complaint[512];  // the first
@@ -77,6 +83,7 @@ teg_memory* fixture_buffer(device_fixture* fx, uint64_t size);
 teg_memory* fixture_heap(device_fixture* fx, uint64_t size);
 teg_memory* fixture_range(device_fixture* fx, uint64_t size);
 teg_queue_stream* fixture_stream(device_fixture* fx);
+void fixture_stream_destroy(device_fixture* fx, teg_queue_stream* stream);
 void fixture_destroy(device_fixture* fx, teg_memory* memory);
 void fixture_map(device_fixture* fx, teg_memory* range, uint32_t range_tile,
                  teg_memory* heap, uint32_t heap_tile, uint32_t count);
@@ -84,6 +91,13 @@ void fixture_unmap(device_fixture* fx, teg_memory* range, uint32_t range_tile,
                    uint32_t count);
 // Orders what is recorded next behind all before.
 void fixture_barrier(device_fixture* fx, teg_queue_stream* stream);
+// As the remap table's, save that they do not assert success. Where remapping
+// is queue-ordered the binds are submitted, and the next batch of every stream
+// of fixture_stream waits for them; if the submit fails they are discarded.
+teg_result fixture_map_runs(device_fixture* fx, teg_memory* range,
+                            const teg_tile_run* runs, size_t run_count);
+teg_result fixture_unmap_runs(device_fixture* fx, teg_memory* range,
+                              const teg_tile_run* runs, size_t run_count);
 // The pointer to |memory|; asserts that it has one.
 uint8_t* fixture_bytes(device_fixture* fx, teg_memory* memory);
 // Bytes of any memory, by its pointer or else by copies through a buffer. Waits

@@ -8,6 +8,7 @@
 
 #include "backend/vulkan/vulkan_backend.h"
 #include "backend/vulkan/vulkan_register.h"
+#include "core/objects.h"
 #include "support/device_fixture.h"
 #include "tegula/tegula.h"
 
@@ -97,13 +98,158 @@ static void devices_are_described(void** state) {
     assert_int_equal(tegi_vk_backend.describe(i, &description, NULL), TEG_OK);
     assert_true(strlen(description.name) > 0);
     assert_true(strlen(description.driver) > 0);
+    assert_non_null(strstr(description.version, ", Vulkan 1."));
     assert_true(description.heap_count > 0);
-    assert_true(description.heaps[0].bytes > 0);
+    for (uint32_t h = 0; h < description.heap_count; h++) {
+      const teg_device_heap* heap = &description.heaps[h];
+      assert_true(heap->bytes > 0);
+      assert_true(heap->available_bytes == UINT64_MAX ||
+                  heap->available_bytes <= heap->bytes);
+    }
     assert_true(description.max_binding_bytes >= UINT64_C(1) << 27);
   }
   teg_error err;
   assert_int_equal(tegi_vk_backend.describe(count, &description, &err),
                    TEG_INVALID);
+}
+
+static void queue_families_are_chosen(void** state) {
+  (void)state;
+  enum {
+    G = VK_QUEUE_GRAPHICS_BIT | VK_QUEUE_COMPUTE_BIT,
+    C = VK_QUEUE_COMPUTE_BIT,
+    T = VK_QUEUE_TRANSFER_BIT,
+    B = VK_QUEUE_SPARSE_BINDING_BIT,
+  };
+  const uint32_t none = UINT32_MAX;
+  const struct {
+    VkQueueFlags flags[4];
+    uint32_t count, queue, bind;
+  } cases[] = {
+      {{G | B, T | B, C | B}, 3, 0, 0},  // as on most GPUs
+      {{G | T, C | B, T | B}, 3, 1, 1},  // both at once is better
+      {{G | T, T | B}, 2, 0, 1},         // two queues
+      {{T | B, B, C, G}, 4, 2, 0},       // the first of each
+      {{G | T}, 1, 0, none},             // nothing binds
+      {{T | B}, 1, none, 0},             // nothing computes
+      {{0}, 0, none, none},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    VkQueueFamilyProperties families[4];
+    for (uint32_t f = 0; f < 4; f++) {
+      families[f] = (VkQueueFamilyProperties){.queueFlags = cases[i].flags[f],
+                                              .queueCount = 1};
+    }
+    uint32_t queue, bind;
+    tegi_vk_choose_families(families, cases[i].count, &queue, &bind);
+    assert_int_equal(queue, cases[i].queue);
+    assert_int_equal(bind, cases[i].bind);
+  }
+  // A family without queues is none.
+  VkQueueFamilyProperties empty = {.queueFlags = C | B};
+  uint32_t queue, bind;
+  tegi_vk_choose_families(&empty, 1, &queue, &bind);
+  assert_true(queue == none && bind == none);
+}
+
+static VKAPI_ATTR void VKAPI_CALL transfer_only(VkPhysicalDevice gpu,
+                                                uint32_t* count,
+                                                VkQueueFamilyProperties* list) {
+  (void)gpu;
+  *count = 1;
+  list[0] = (VkQueueFamilyProperties){.queueFlags = VK_QUEUE_TRANSFER_BIT,
+                                      .queueCount = 1};
+}
+
+static VKAPI_ATTR void VKAPI_CALL
+no_features(VkPhysicalDevice gpu, VkPhysicalDeviceFeatures2* features) {
+  (void)gpu;
+  (void)features;
+}
+
+static PFN_vkGetPhysicalDeviceProperties real_properties;
+static VKAPI_ATTR void VKAPI_CALL
+version_1_1(VkPhysicalDevice gpu, VkPhysicalDeviceProperties* properties) {
+  real_properties(gpu, properties);
+  properties->apiVersion = VK_API_VERSION_1_1;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL no_gpus(VkInstance instance,
+                                              uint32_t* count,
+                                              VkPhysicalDevice* list) {
+  (void)instance;
+  (void)list;
+  *count = 0;
+  return VK_SUCCESS;
+}
+
+static void expect_no_gpus(const tegi_vk_instance* instance, const char* part) {
+  VkPhysicalDevice gpus[TEGI_VK_MAX_GPUS];
+  uint32_t count = 7;
+  teg_error err;
+  assert_int_equal(tegi_vk_instance_gpus(instance, gpus, &count, &err),
+                   TEG_UNAVAILABLE);
+  assert_int_equal(count, 0);
+  if (!strstr(err.message, part)) fail_msg("%s", err.message);
+}
+
+static void what_devices_lack_is_named(void** state) {
+  NEEDS_DEVICE();
+  tegi_host host;
+  assert_int_equal(tegi_host_init(&host, NULL, NULL), TEG_OK);
+  tegi_vk_instance instance;
+  const teg_log silent = {0};
+  assert_int_equal(tegi_vk_instance_create(&instance, &host, silent, NULL),
+                   TEG_OK);
+  const tegi_vk_instance_table real = instance.vk;
+  instance.vk.GetPhysicalDeviceQueueFamilyProperties = transfer_only;
+  expect_no_gpus(&instance, "lacks a compute queue");
+  instance.vk = real;
+  instance.vk.GetPhysicalDeviceFeatures2 = no_features;
+  expect_no_gpus(&instance, "lacks timeline semaphores");
+  instance.vk = real;
+  real_properties = real.GetPhysicalDeviceProperties;
+  instance.vk.GetPhysicalDeviceProperties = version_1_1;
+  expect_no_gpus(&instance, "lacks Vulkan 1.2");
+  instance.vk = real;
+  instance.vk.EnumeratePhysicalDevices = no_gpus;
+  expect_no_gpus(&instance, "the drivers list none");
+  instance.vk = real;
+  tegi_vk_instance_destroy(&instance);
+}
+
+// ---- Memory that is left.
+
+static PFN_vkGetPhysicalDeviceMemoryProperties2 real_memory;
+static uint64_t given_budget, given_usage;
+static VKAPI_ATTR void VKAPI_CALL given_memory(
+    VkPhysicalDevice gpu, VkPhysicalDeviceMemoryProperties2* properties) {
+  real_memory(gpu, properties);
+  VkPhysicalDeviceMemoryBudgetPropertiesEXT* budget = properties->pNext;
+  if (!budget) return;
+  for (uint32_t i = 0; i < VK_MAX_MEMORY_HEAPS; i++) {
+    budget->heapBudget[i] = given_budget;
+    budget->heapUsage[i] = given_usage;
+  }
+}
+
+static void available_bytes_are_what_the_budget_leaves(void** state) {
+  NEEDS_DEVICE();
+  device_fixture fx;
+  device_fixture_open(&fx, &small_tiles, NULL);
+  const teg_device_ops* ops = fx.tables.device;
+  tegi_vk_device* device = native(&fx);
+  device->facts.has_budget = false;
+  assert_true(ops->query_available(fx.device) == UINT64_MAX);
+  device->facts.has_budget = true;
+  real_memory = device->instance.vk.GetPhysicalDeviceMemoryProperties2;
+  device->instance.vk.GetPhysicalDeviceMemoryProperties2 = given_memory;
+  given_budget = 1000;
+  given_usage = 400;
+  assert_int_equal(ops->query_available(fx.device), 600);
+  given_usage = 1001;
+  assert_int_equal(ops->query_available(fx.device), 0);
+  device_fixture_close(&fx);
 }
 
 // ---- Planted failures.
@@ -218,7 +364,7 @@ static void failed_submit_stays_recorded(void** state) {
   EXPECT_OK(&fx, queue->submit(stream, 2, &fx.err));
   EXPECT_OK(&fx, queue->wait(stream, 2, &fx.err));
   assert_true(fixture_all_bytes(fixture_bytes(&fx, buffer), 64, 1));
-  queue->stream_destroy(fx.device, stream);
+  fixture_stream_destroy(&fx, stream);
   fixture_destroy(&fx, buffer);
   device_fixture_close(&fx);
 }
@@ -284,16 +430,15 @@ static void failed_bind_changes_nothing(void** state) {
   const teg_tile_run run = {heap, 0, 1, 2};
   uint64_t count = tegi_load_relaxed(&device->range_mappings.count);
   plant(VK_ERROR_OUT_OF_DEVICE_MEMORY, 1);
-  EXPECT_RESULT(&fx, TEG_OUT_OF_MEMORY,
-                fx.tables.remap->map(fx.device, range, &run, 1, &fx.err));
+  EXPECT_RESULT(&fx, TEG_OUT_OF_MEMORY, fixture_map_runs(&fx, range, &run, 1));
   assert_int_equal(tegi_load_relaxed(&device->range_mappings.count), count);
-  EXPECT_OK(&fx, fx.tables.remap->map(fx.device, range, &run, 1, &fx.err));
+  EXPECT_OK(&fx, fixture_map_runs(&fx, range, &run, 1));
   count = tegi_load_relaxed(&device->range_mappings.count);
   plant(VK_ERROR_OUT_OF_DEVICE_MEMORY, 1);
   EXPECT_RESULT(&fx, TEG_OUT_OF_MEMORY,
-                fx.tables.remap->unmap(fx.device, range, &run, 1, &fx.err));
+                fixture_unmap_runs(&fx, range, &run, 1));
   assert_int_equal(tegi_load_relaxed(&device->range_mappings.count), count);
-  EXPECT_OK(&fx, fx.tables.remap->unmap(fx.device, range, &run, 1, &fx.err));
+  EXPECT_OK(&fx, fixture_unmap_runs(&fx, range, &run, 1));
   fx.tables.remap->range_release(fx.device, range);
   fixture_destroy(&fx, heap);
   device_fixture_close(&fx);
@@ -330,14 +475,108 @@ static void lose_device(const device_config* config, bool in_wait) {
   assert_true(strlen(fx.err.message) > 10);
   teg_queue_stream* late;
   EXPECT_RESULT(&fx, TEG_DEVICE_LOST,
+                fx.tables.device->heap_create(fx.device, fx.caps.tile_bytes,
+                                              &memory, &fx.err));
+  teg_span span = {buffer, 0, 16, 1};
+  EXPECT_RESULT(&fx, TEG_DEVICE_LOST,
+                queue->record_fill(stream, &span, 1, &fx.err));
+  EXPECT_RESULT(&fx, TEG_DEVICE_LOST,
+                queue->record_copy(stream, &span, &span, &fx.err));
+  EXPECT_RESULT(&fx, TEG_DEVICE_LOST,
+                queue->record_wait(stream, other, 1, &fx.err));
+  EXPECT_RESULT(&fx, TEG_DEVICE_LOST,
                 queue->stream_create(fx.device, &late, &fx.err));
-  // The driver's own work ends before what it uses goes.
-  assert_int_equal(native(&fx)->vk.DeviceWaitIdle(native(&fx)->handle),
-                   VK_SUCCESS);
-  queue->stream_destroy(fx.device, other);
-  queue->stream_destroy(fx.device, stream);
+  fixture_stream_destroy(&fx, other);
+  fixture_stream_destroy(&fx, stream);
   fixture_destroy(&fx, buffer);
   device_fixture_close(&fx);
+}
+
+// With binds submitted, and others only noted.
+static void lose_device_while_binding(const device_config* config) {
+  device_fixture fx;
+  open_with_plants(&fx, config);
+  const teg_remap_ops* remap = fx.tables.remap;
+  if (!remap) {
+    device_fixture_close(&fx);
+    return;
+  }
+  const teg_queue_ops* queue = fx.tables.queue;
+  teg_queue_stream* binds = remap->bind_stream(fx.device);
+  const uint64_t tile = fx.caps.tile_bytes;
+  teg_memory* heap = fixture_heap(&fx, 8 * tile);
+  teg_memory* range = fixture_range(&fx, 8 * tile);
+  teg_memory* other = fixture_range(&fx, 8 * tile);
+  fixture_map(&fx, range, 0, heap, 0, 2);
+  const teg_tile_run run = {heap, 4, 4, 2};
+  const teg_tile_run gone = {NULL, 0, 0, 2};
+  EXPECT_OK(&fx, remap->map(fx.device, range, &run, 1, &fx.err));
+  EXPECT_OK(&fx, remap->map(fx.device, other, &run, 1, &fx.err));
+  // A told device hands nothing over, so it is lost in the wait.
+  plant(VK_ERROR_DEVICE_LOST, 1);
+  if (config->is_told) {
+    EXPECT_RESULT(&fx, TEG_DEVICE_LOST, queue->wait(binds, 1, &fx.err));
+  } else {
+    EXPECT_RESULT(&fx, TEG_DEVICE_LOST, queue->submit(binds, 2, &fx.err));
+  }
+  plant(VK_SUCCESS, 0);
+  assert_int_equal(queue->completed(binds), 1);
+  EXPECT_RESULT(&fx, TEG_DEVICE_LOST, queue->submit(binds, 2, &fx.err));
+  EXPECT_RESULT(&fx, TEG_DEVICE_LOST,
+                remap->map(fx.device, range, &run, 1, &fx.err));
+  EXPECT_RESULT(&fx, TEG_DEVICE_LOST,
+                remap->unmap(fx.device, range, &gone, 1, &fx.err));
+  teg_memory* late;
+  EXPECT_RESULT(&fx, TEG_DEVICE_LOST,
+                remap->range_reserve(fx.device, tile, &late, &fx.err));
+  remap->range_release(fx.device, range);
+  queue->discard(binds);
+  remap->range_release(fx.device, other);
+  fixture_destroy(&fx, heap);
+  device_fixture_close(&fx);
+}
+
+// What a program sees of it.
+static void lose_device_of_core(const char* remap) {
+  teg_error err;
+  teg_options* options;
+  assert_int_equal(teg_options_create(NULL, &options, &err), TEG_OK);
+  assert_int_equal(teg_options_set(options, "remap", remap, &err), TEG_OK);
+  teg_device_params params = TEG_DEVICE_PARAMS_INIT;
+  params.backend = "vulkan";
+  params.options = options;
+  teg_device* device;
+  assert_int_equal(teg_device_create(&params, &device, &err), TEG_OK);
+  teg_options_destroy(options);
+  tegi_vk_device* vk_device = tegi_vk_device_from(tegi_device_backend(device));
+  real_submit = vk_device->vk.QueueSubmit;
+  vk_device->vk.QueueSubmit = failing_submit;
+  teg_session* session;
+  assert_int_equal(teg_session_create(device, NULL, &session, &err), TEG_OK);
+  teg_stream* stream;
+  assert_int_equal(teg_stream_create(session, &stream, &err), TEG_OK);
+  teg_buffer_params wanted = TEG_BUFFER_PARAMS_INIT;
+  wanted.size = 1 << 20;
+  teg_buffer* buffer;
+  assert_int_equal(teg_buffer_create(session, &wanted, &buffer, &err), TEG_OK);
+  assert_int_equal(teg_stream_fill(stream, buffer, 0, 64, 1, &err), TEG_OK);
+  plant(VK_ERROR_DEVICE_LOST, 1);
+  assert_int_equal(teg_stream_submit(stream, NULL, &err), TEG_DEVICE_LOST);
+  assert_true(strlen(err.message) > 10);
+  plant(VK_SUCCESS, 0);
+  assert_int_equal(teg_stream_submit(stream, NULL, &err), TEG_DEVICE_LOST);
+  assert_int_equal(teg_stream_fill(stream, buffer, 0, 64, 1, &err),
+                   TEG_DEVICE_LOST);
+  uint8_t byte;
+  assert_int_equal(teg_stream_read(stream, buffer, 0, &byte, 1, &err),
+                   TEG_DEVICE_LOST);
+  wanted.size = 64 << 20;
+  wanted.flags = TEG_BUFFER_DEDICATED;
+  teg_buffer* late;
+  assert_int_equal(teg_buffer_create(session, &wanted, &late, &err),
+                   TEG_DEVICE_LOST);
+  teg_buffer_destroy(buffer);
+  teg_device_destroy(device);
 }
 
 static void lost_device_is_survived(void** state) {
@@ -345,6 +584,10 @@ static void lost_device_is_survived(void** state) {
   lose_device(&small_tiles, false);
   lose_device(&small_tiles, true);
   lose_device(&told, true);
+  lose_device_while_binding(&small_tiles);
+  lose_device_while_binding(&told);
+  lose_device_of_core("off");
+  lose_device_of_core("on");
   // Another one can be opened in its place.
   device_fixture fx;
   device_fixture_open(&fx, &small_tiles, NULL);
@@ -398,6 +641,9 @@ static void mapping_count_covers_the_drivers(void** state) {
     }
     is_mapped[t] = !is_mapped[t];
     if (step % 100) continue;
+    EXPECT_OK(&fx,
+              fx.tables.queue->wait(fx.tables.remap->bind_stream(fx.device),
+                                    fx.bind_serial, &fx.err));
     uint64_t ours = tegi_load_relaxed(&device->range_mappings.count) - counted;
     uint64_t kernels = tegi_mappings_kernel_count() - kernel;
     assert_true(kernels <= ours + 4);
@@ -459,6 +705,9 @@ int main(void) {
       cmocka_unit_test(second_name_is_tried),
       cmocka_unit_test(machine_without_drivers_is_unavailable),
       cmocka_unit_test(devices_are_described),
+      cmocka_unit_test(queue_families_are_chosen),
+      cmocka_unit_test(what_devices_lack_is_named),
+      cmocka_unit_test(available_bytes_are_what_the_budget_leaves),
       cmocka_unit_test(failed_submit_stays_recorded),
       cmocka_unit_test(failed_creations_leave_nothing),
       cmocka_unit_test(failed_bind_changes_nothing),

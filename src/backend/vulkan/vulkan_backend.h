@@ -13,12 +13,12 @@
 // Buffers and heaps have host pointers where the CPU reaches their memory type.
 // Ranges never have, but their tiles have those of their heaps.
 //
-// Binds act when called: each is waited for (core remaps idle tiles only), and
-// every batch begins with a global memory barrier, so that what follows a bind
-// sees the new tiles. The barrier is global because a buffer barrier says
-// nothing about another buffer over the same tile.
+// Binds act in queue order. They are batches of a stream of their own, the bind
+// stream, and go to the queue that binds; semaphores order them with the
+// batches of other streams, on one queue as well as between two.
 //
-// Locks: queue_lock guards the two queues and the list of held batches.
+// Locks: queue_lock guards the two queues and the list of held batches. Where
+// the program shares its queues, its own lock is taken inside.
 #ifndef TEGULA_BACKEND_VULKAN_BACKEND_H
 #define TEGULA_BACKEND_VULKAN_BACKEND_H
 
@@ -27,6 +27,7 @@
 #include "backend/vulkan/vulkan_instance.h"
 #include "base/atomic.h"
 #include "base/thread.h"
+#include "tegula/vulkan.h"
 
 #define TEGI_VK_MIN_TILE_BYTES (UINT64_C(64) << 10)
 #define TEGI_VK_DEFAULT_TILE_BYTES (UINT64_C(2) << 20)
@@ -57,7 +58,39 @@ typedef struct tegi_vk_memory {
   uint32_t first_slot;     // heap: the number of its first tile
   tegi_slots slots;        // range
   uint32_t mapping_count;  // range: as the driver maps it, its ends included
+  int64_t noted_mappings;  // range: of them, by binds that are not submitted
+  bool is_noted;           // range: there are such binds
+  uint64_t last_bind;      // range: serial of the last batch of binds under it
+  bool was_bound;          // heap: tiles of it have been under a range
 } tegi_vk_memory;
+
+// Tiles put under slots of a range, or taken away.
+typedef struct tegi_vk_change {
+  tegi_vk_memory* range;
+  tegi_vk_memory* heap;  // NULL: taken away
+  uint32_t first;        // slot
+  uint32_t count;
+  uint32_t value;  // of the first slot: new, or old where taken away
+} tegi_vk_change;
+
+// What a batch of the bind stream carries; see vulkan_binds.c.
+typedef struct tegi_vk_binds {
+  tegi_vk_change* changes;  // as they were called
+  size_t change_count;
+  size_t change_capacity;
+  int64_t mapping_change;  // by the changes
+  int64_t charged;         // mappings taken from the limit for them
+  // As they go to the queue, set by submit.
+  tegi_vk_change* pieces;
+  size_t piece_count;
+  size_t piece_capacity;
+  VkSparseMemoryBind* natives;
+  uint32_t native_count;
+  size_t native_capacity;
+  VkSparseBufferMemoryBindInfo* buffers;
+  uint32_t buffer_count;
+  size_t buffer_capacity;
+} tegi_vk_binds;
 
 // A semaphore that other streams' batches may still wait for when its stream
 // is gone.
@@ -116,6 +149,7 @@ typedef struct tegi_vk_dispatches {
 
 typedef struct tegi_vk_stream {
   uint32_t magic;
+  bool is_bind;  // the bind stream
   tegi_vk_device* device;
   tegi_vk_timeline* timeline;  // its value is the last serial completed
   tegi_vk_batch* recording;    // NULL until something is recorded
@@ -134,6 +168,11 @@ struct tegi_vk_device {
   tegi_vk_instance instance;
   tegi_vk_facts facts;
   VkDevice handle;
+  bool is_adopted;  // the handle and queues are the program's
+  // Around every use of a queue; NULL = none.
+  void (*lock)(void* user);
+  void (*unlock)(void* user);
+  void* lock_user;
   tegi_vk_device_table vk;
   // The tables, without what this device lacks.
   teg_device_ops device_ops;
@@ -152,12 +191,12 @@ struct tegi_vk_device {
   _Atomic bool is_lost;
 
   tegi_mutex queue_lock;
+  bool is_at_rest;  // lost, and waited for. Guarded by queue_lock
   VkQueue queue;
   VkQueue bind_queue;         // often the same
   tegi_vk_batch* first_held;  // told: submitted, not yet handed over
   tegi_vk_batch* last_held;
-  tegi_vk_timeline* bind_timeline;
-  uint64_t bind_count;  // guarded by queue_lock
+  tegi_vk_stream* bind_stream;  // NULL: no remap
 
   tegi_vk_memory* scratch;       // of fills; see vulkan_queue.c
   tegi_mappings range_mappings;  // all-zero where tiles are not mappings
@@ -184,6 +223,21 @@ teg_result tegi_vk_device_failed(tegi_vk_device* device, VkResult native,
 static inline uint64_t tegi_vk_next_id(tegi_vk_device* device) {
   return 1 + tegi_fetch_add_relaxed(&device->last_id, 1);
 }
+
+// Before anything goes that a lost device may not have let go of: waits for
+// what it still does, once. Nothing on a device that is not lost.
+void tegi_vk_rest_if_lost(tegi_vk_device* device);
+// The program's lock on the queues, taken inside queue_lock.
+void tegi_vk_queues_lock(tegi_vk_device* device);
+void tegi_vk_queues_unlock(tegi_vk_device* device);
+
+// ---- vulkan_native.c: the program's own Vulkan.
+extern const teg_native_ops tegi_vk_native_ops;
+// Checks and takes the instance, facts and lock; half of it may be done when
+// it fails. TEG_INVALID, TEG_UNSUPPORTED, TEG_UNAVAILABLE.
+teg_result tegi_vk_adopt(tegi_vk_device* device,
+                         const teg_vulkan_adopt_params* adopt, teg_log log,
+                         teg_error* err);
 
 // ---- vulkan_memory.c: buffers and heaps.
 // Chooses memory types, and the tile size where remap is wanted and possible.
@@ -220,6 +274,28 @@ extern const teg_map_ops tegi_vk_map_ops;
 bool tegi_vk_all_types(const tegi_vk_device* device,
                        bool (*has)(const tegi_vk_facts* facts, uint32_t type));
 
+// ---- vulkan_binds.c: what a batch of the bind stream carries.
+// Room for |count| changes more; false without host memory.
+bool tegi_vk_binds_reserve(tegi_vk_device* device, tegi_vk_binds* binds,
+                           size_t count);
+// Takes the mappings that |change| more of them need. TEG_LIMIT.
+teg_result tegi_vk_binds_charge(tegi_vk_device* device, tegi_vk_binds* binds,
+                                int64_t change, teg_error* err);
+// Notes a change for which there is room.
+void tegi_vk_binds_note(tegi_vk_binds* binds, tegi_vk_change change);
+// Puts ranges and the limit back as they were without what is noted.
+void tegi_vk_binds_undo(tegi_vk_device* device, tegi_vk_binds* binds);
+// |range| goes: what is noted of it as well, and all its mappings.
+void tegi_vk_binds_forget(tegi_vk_device* device, tegi_vk_binds* binds,
+                          tegi_vk_memory* range);
+// Sets the structures that go to the queue. TEG_OUT_OF_HOST_MEMORY.
+teg_result tegi_vk_binds_resolve(tegi_vk_device* device, tegi_vk_binds* binds,
+                                 teg_error* err);
+// They are on the queue, or held, as batch |serial|.
+void tegi_vk_binds_submitted(tegi_vk_device* device, tegi_vk_binds* binds,
+                             uint64_t serial);
+void tegi_vk_binds_deinit(tegi_vk_device* device, tegi_vk_binds* binds);
+
 // ---- vulkan_remap.c: ranges.
 extern const teg_remap_ops tegi_vk_remap_ops;
 #define TEGI_VK_RANGE_FLAGS                \
@@ -227,6 +303,9 @@ extern const teg_remap_ops tegi_vk_remap_ops;
    VK_BUFFER_CREATE_SPARSE_RESIDENCY_BIT | \
    VK_BUFFER_CREATE_SPARSE_ALIASED_BIT)
 uint64_t tegi_vk_max_range_bytes(const tegi_vk_device* device);
+// Before memory goes. The tiles of a heap may still have to be taken away.
+void tegi_vk_wait_for_binds_of(tegi_vk_device* device,
+                               const tegi_vk_memory* memory);
 
 // ---- vulkan_layouts.c: layouts of descriptors.
 teg_result tegi_vk_layouts_init(tegi_vk_device* device, teg_error* err);
@@ -312,5 +391,23 @@ void tegi_vk_timeline_release(tegi_vk_device* device,
 VkResult tegi_vk_timeline_wait(const tegi_vk_device* device,
                                const tegi_vk_timeline* timeline,
                                uint64_t value);
+teg_result tegi_vk_stream_open(tegi_vk_device* device, bool is_bind,
+                               tegi_vk_stream** out_stream, teg_error* err);
+// Waits for what was submitted. NULL is fine.
+void tegi_vk_stream_close(tegi_vk_device* device, tegi_vk_stream* stream);
+// Waits for batch |serial|, which is submitted; 0 = none.
+teg_result tegi_vk_stream_finish(tegi_vk_stream* stream, uint64_t serial,
+                                 teg_error* err);
+// Checked cast.
+tegi_vk_stream* tegi_vk_stream_from(teg_queue_stream* stream);
+// The batch being recorded waits for a semaphore of the program.
+teg_result tegi_vk_stream_wait_semaphore(tegi_vk_stream* stream,
+                                         VkSemaphore semaphore, uint64_t value,
+                                         teg_error* err);
+// What the bind stream's next batch carries. |*out_binds| is set on TEG_OK.
+teg_result tegi_vk_stream_binds(tegi_vk_stream* stream,
+                                tegi_vk_binds** out_binds, teg_error* err);
+// As above, when something is noted.
+tegi_vk_binds* tegi_vk_stream_noted(tegi_vk_stream* stream);
 
 #endif  // TEGULA_BACKEND_VULKAN_BACKEND_H

@@ -35,18 +35,43 @@ teg_result tegi_vk_device_failed(tegi_vk_device* device, VkResult native,
 
 // ---- Tables.
 
+void tegi_vk_rest_if_lost(tegi_vk_device* device) {
+  if (tegi_vk_check_alive(device, NULL) == TEG_OK) return;
+  tegi_mutex_lock(&device->queue_lock);
+  if (!device->is_at_rest) {
+    // The program's other queues are not tegula's to wait for.
+    tegi_vk_queues_lock(device);
+    (void)device->vk.QueueWaitIdle(device->queue);
+    if (device->bind_queue != device->queue) {
+      (void)device->vk.QueueWaitIdle(device->bind_queue);
+    }
+    tegi_vk_queues_unlock(device);
+    device->is_at_rest = true;
+  }
+  tegi_mutex_unlock(&device->queue_lock);
+}
+
+void tegi_vk_queues_lock(tegi_vk_device* device) {
+  if (device->lock) device->lock(device->lock_user);
+}
+
+void tegi_vk_queues_unlock(tegi_vk_device* device) {
+  if (device->unlock) device->unlock(device->lock_user);
+}
+
 static void free_device(tegi_vk_device* device) {
   if (device->handle) {
-    // Fails on a lost device, whose work is over all the same.
-    (void)device->vk.DeviceWaitIdle(device->handle);
+    // Fails on a lost device, whose work is over all the same. The program's
+    // own work is not waited for: that of streams was when they went.
+    if (!device->is_adopted) (void)device->vk.DeviceWaitIdle(device->handle);
     if (device->scratch) {
       tegi_vk_memory_destroy(&device->base,
                              (teg_memory*)(void*)device->scratch);
     }
-    tegi_vk_timeline_release(device, device->bind_timeline);
+    tegi_vk_stream_close(device, device->bind_stream);
     tegi_vk_layouts_deinit(device);
     tegi_vk_heaps_deinit(device);
-    device->vk.DestroyDevice(device->handle, NULL);
+    if (!device->is_adopted) device->vk.DestroyDevice(device->handle, NULL);
     tegi_mutex_destroy(&device->queue_lock);
   }
   tegi_vk_instance_destroy(&device->instance);
@@ -98,7 +123,7 @@ static void query_caps(teg_backend_device* base, teg_backend_caps* out_caps) {
       .max_mapping_count =
           device->has_mapping_limit ? device->range_mappings.limit : 0,
       .total_bytes = main_heap(device)->size,
-      .remap = device->has_remap ? TEG_REMAP_AT_ONCE : TEG_REMAP_NONE,
+      .remap = device->has_remap ? TEG_REMAP_QUEUE_ORDERED : TEG_REMAP_NONE,
       .max_range_bytes = tegi_vk_max_range_bytes(device),
       .binding_alignment = facts->storage_alignment,
       .parameter_alignment = facts->uniform_alignment,
@@ -153,10 +178,24 @@ static void init_tables(tegi_vk_device* device) {
       .map = &device->map_ops,
       .queue = &device->queue_ops,
       .kernel = &tegi_vk_kernel_ops,
+      .native = &tegi_vk_native_ops,
   };
 }
 
 // ---- Opening.
+
+// Sets device->handle if it succeeds.
+static teg_result take_native(tegi_vk_device* device, VkDevice handle,
+                              teg_error* err) {
+  teg_result result =
+      tegi_vk_load_device(&device->instance.vk, handle, &device->vk, err);
+  if (result == TEG_OK && tegi_mutex_init(&device->queue_lock) != TEG_OK) {
+    result = tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                            "vulkan: cannot make a lock");
+  }
+  if (result == TEG_OK) device->handle = handle;
+  return result;
+}
 
 static teg_result create_native(tegi_vk_device* device, teg_error* err) {
   const tegi_vk_facts* facts = &device->facts;
@@ -198,17 +237,11 @@ static teg_result create_native(tegi_vk_device* device, teg_error* err) {
       device->instance.vk.CreateDevice(facts->gpu, &info, NULL, &handle);
   if (native != VK_SUCCESS)
     return tegi_vk_failed(native, "vkCreateDevice", err);
-  teg_result result =
-      tegi_vk_load_device(&device->instance.vk, handle, &device->vk, err);
-  if (result == TEG_OK && tegi_mutex_init(&device->queue_lock) != TEG_OK) {
-    result = tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
-                            "vulkan: cannot make a lock");
-  }
+  teg_result result = take_native(device, handle, err);
   if (result != TEG_OK) {
     if (device->vk.DestroyDevice) device->vk.DestroyDevice(handle, NULL);
     return result;
   }
-  device->handle = handle;
   device->vk.GetDeviceQueue(handle, families[0], 0, &device->queue);
   device->bind_queue = device->queue;
   if (has_bind_family) {
@@ -217,12 +250,27 @@ static teg_result create_native(tegi_vk_device* device, teg_error* err) {
   return TEG_OK;
 }
 
-static teg_result choose_gpu(tegi_vk_device* device, uint32_t device_index,
+static teg_result adopt_native(tegi_vk_device* device,
+                               const teg_vulkan_adopt_params* adopt,
+                               teg_error* err) {
+  teg_result result = take_native(device, (VkDevice)adopt->device, err);
+  if (result != TEG_OK) return result;
+  device->queue = (VkQueue)adopt->queue;
+  device->bind_queue =
+      adopt->bind_queue ? (VkQueue)adopt->bind_queue : device->queue;
+  return TEG_OK;
+}
+
+static teg_result choose_gpu(tegi_vk_device* device,
+                             const teg_backend_open_params* params,
                              teg_error* err) {
+  const uint32_t device_index = params->device_index;
+  teg_result result = tegi_vk_instance_create(&device->instance, &device->host,
+                                              params->log, err);
+  if (result != TEG_OK) return result;
   VkPhysicalDevice gpus[TEGI_VK_MAX_GPUS];
   uint32_t count;
-  teg_result result =
-      tegi_vk_instance_gpus(&device->instance, gpus, &count, err);
+  result = tegi_vk_instance_gpus(&device->instance, gpus, &count, err);
   if (result != TEG_OK) return result;
   TEG_REQUIRE(device_index < count, err,
               "vulkan: there are %u devices; there is no device %u", count,
@@ -246,9 +294,9 @@ static void init_mappings(tegi_vk_device* device, uint64_t wanted_limit) {
 static teg_result init_device(tegi_vk_device* device,
                               const teg_backend_open_params* params,
                               teg_error* err) {
-  teg_result result = tegi_vk_instance_create(&device->instance, &device->host,
-                                              params->log, err);
-  if (result == TEG_OK) result = choose_gpu(device, params->device_index, err);
+  const teg_vulkan_adopt_params* adopt = params->adopt;
+  teg_result result = adopt ? tegi_vk_adopt(device, adopt, params->log, err)
+                            : choose_gpu(device, params, err);
   if (result != TEG_OK) return result;
   device->has_remap = device->facts.has_sparse && !params->is_remap_disabled;
   device->usage =
@@ -258,15 +306,16 @@ static teg_result init_device(tegi_vk_device* device,
   if (device->facts.has_address) {
     device->usage |= VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
   }
-  result = create_native(device, err);
+  result =
+      adopt ? adopt_native(device, adopt, err) : create_native(device, err);
   if (result == TEG_OK) result = tegi_vk_heaps_init(device, err);
   if (result == TEG_OK) result = tegi_vk_layouts_init(device, err);
   if (result == TEG_OK) {
     init_mappings(device, params->max_mapping_count);
     result = tegi_vk_memory_init(device, params->tile_bytes, err);
   }
-  if (result == TEG_OK) {
-    result = tegi_vk_timeline_create(device, &device->bind_timeline, err);
+  if (result == TEG_OK && device->has_remap) {
+    result = tegi_vk_stream_open(device, true, &device->bind_stream, err);
   }
   teg_memory* scratch = NULL;
   if (result == TEG_OK) {
@@ -418,9 +467,10 @@ static teg_result describe_gpu(tegi_vk_instance* instance, tegi_host* host,
   out->type = type_of(facts.type);
   snprintf(out->name, sizeof out->name, "%.255s", facts.name);
   snprintf(out->driver, sizeof out->driver, "%.255s", facts.driver);
+  snprintf(out->version, sizeof out->version, "%s", facts.version);
   out->max_binding_bytes = facts.max_binding_bytes;
   out->tile_bytes = TEGI_VK_DEFAULT_TILE_BYTES;
-  out->remap = facts.has_sparse ? TEG_REMAP_AT_ONCE : TEG_REMAP_NONE;
+  out->remap = facts.has_sparse ? TEG_REMAP_QUEUE_ORDERED : TEG_REMAP_NONE;
   describe_heaps(instance, &facts, out);
   return TEG_OK;
 }
@@ -442,4 +492,5 @@ const teg_backend_ops tegi_vk_backend = {
     .probe = probe,
     .open = open_device,
     .describe = describe,
+    .can_adopt = true,
 };

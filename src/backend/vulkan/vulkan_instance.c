@@ -181,12 +181,32 @@ teg_result tegi_vk_instance_create(tegi_vk_instance* instance, tegi_host* host,
   return TEG_OK;
 }
 
+teg_result tegi_vk_instance_adopt(tegi_vk_instance* instance, VkInstance handle,
+                                  PFN_vkGetInstanceProcAddr get, teg_log log,
+                                  teg_error* err) {
+  *instance = (tegi_vk_instance){.log = log};
+  teg_result result = TEG_OK;
+  if (get) {
+    instance->loader.GetInstanceProcAddr = get;
+  } else {
+    result = tegi_vk_loader_open(&instance->loader, NULL, err);
+  }
+  if (result == TEG_OK) {
+    instance->handle = handle;
+    instance->is_adopted = true;
+    result =
+        tegi_vk_load_instance(&instance->loader, handle, &instance->vk, err);
+  }
+  if (result != TEG_OK) tegi_vk_instance_destroy(instance);
+  return result;
+}
+
 void tegi_vk_instance_destroy(tegi_vk_instance* instance) {
   if (instance->messenger) {
     instance->vk.DestroyDebugUtilsMessengerEXT(instance->handle,
                                                instance->messenger, NULL);
   }
-  if (instance->handle) {
+  if (instance->handle && !instance->is_adopted) {
     PFN_vkDestroyInstance destroy =
         instance->vk.DestroyInstance
             ? instance->vk.DestroyInstance
@@ -216,27 +236,38 @@ static int rank_of(VkPhysicalDeviceType type) {
   }
 }
 
-enum { MOST_FAMILIES = 32 };
+uint32_t tegi_vk_read_families(const tegi_vk_instance* instance,
+                               VkPhysicalDevice gpu,
+                               VkQueueFamilyProperties* out_families) {
+  uint32_t count = TEGI_VK_MAX_FAMILIES;
+  instance->vk.GetPhysicalDeviceQueueFamilyProperties(gpu, &count,
+                                                      out_families);
+  return count;
+}
 
-// The queue family that commands go to, and the one that binds: the same where
-// one can do both.
-static void find_families(const tegi_vk_instance* instance,
-                          VkPhysicalDevice gpu, uint32_t* out_queue,
-                          uint32_t* out_bind) {
-  VkQueueFamilyProperties families[MOST_FAMILIES];
-  uint32_t count = MOST_FAMILIES;
-  instance->vk.GetPhysicalDeviceQueueFamilyProperties(gpu, &count, families);
+void tegi_vk_choose_families(const VkQueueFamilyProperties* families,
+                             uint32_t count, uint32_t* out_queue,
+                             uint32_t* out_bind) {
+  const VkQueueFlags both = VK_QUEUE_COMPUTE_BIT | VK_QUEUE_SPARSE_BINDING_BIT;
   *out_queue = *out_bind = UINT32_MAX;
   for (uint32_t i = count; i-- > 0;) {
     VkQueueFlags flags = families[i].queueFlags;
+    if (families[i].queueCount == 0) continue;
     if (flags & VK_QUEUE_COMPUTE_BIT) *out_queue = i;
     if (flags & VK_QUEUE_SPARSE_BINDING_BIT) *out_bind = i;
   }
   for (uint32_t i = count; i-- > 0;) {
-    const VkQueueFlags both =
-        VK_QUEUE_COMPUTE_BIT | VK_QUEUE_SPARSE_BINDING_BIT;
+    if (families[i].queueCount == 0) continue;
     if ((families[i].queueFlags & both) == both) *out_queue = *out_bind = i;
   }
+}
+
+static void find_families(const tegi_vk_instance* instance,
+                          VkPhysicalDevice gpu, uint32_t* out_queue,
+                          uint32_t* out_bind) {
+  VkQueueFamilyProperties families[TEGI_VK_MAX_FAMILIES];
+  uint32_t count = tegi_vk_read_families(instance, gpu, families);
+  tegi_vk_choose_families(families, count, out_queue, out_bind);
 }
 
 // NULL if tegula can open it, or what it lacks.
@@ -321,6 +352,24 @@ static void read_kernel_limits(const VkPhysicalDeviceLimits* limits,
   facts->timestamp_ns = limits->timestampPeriod;
 }
 
+// Drivers pack their version as Vulkan packs its own, save one.
+static void write_version(const VkPhysicalDeviceProperties* properties,
+                          VkDriverId driver, char* out, size_t size) {
+  const uint32_t packed = properties->driverVersion;
+  const uint32_t api = properties->apiVersion;
+  if (driver == VK_DRIVER_ID_NVIDIA_PROPRIETARY) {
+    snprintf(out, size, "%u.%u.%u", packed >> 22, (packed >> 14) & 0xffu,
+             (packed >> 6) & 0xffu);
+  } else {
+    snprintf(out, size, "%u.%u.%u", VK_API_VERSION_MAJOR(packed),
+             VK_API_VERSION_MINOR(packed), VK_API_VERSION_PATCH(packed));
+  }
+  size_t length = strlen(out);
+  snprintf(out + length, size - length, ", Vulkan %u.%u.%u",
+           VK_API_VERSION_MAJOR(api), VK_API_VERSION_MINOR(api),
+           VK_API_VERSION_PATCH(api));
+}
+
 static void read_limits(const tegi_vk_instance* instance,
                         tegi_vk_facts* facts) {
   VkPhysicalDeviceMaintenance4Properties maintenance4 = {
@@ -341,6 +390,8 @@ static void read_limits(const tegi_vk_instance* instance,
   snprintf(facts->name, sizeof facts->name, "%s", all.properties.deviceName);
   snprintf(facts->driver, sizeof facts->driver, "%s %s", driver.driverName,
            driver.driverInfo);
+  write_version(&all.properties, driver.driverID, facts->version,
+                sizeof facts->version);
   facts->is_cpu_driver = driver.driverID == VK_DRIVER_ID_MESA_LLVMPIPE;
   facts->offset_alignment =
       tegi_max_u64(tegi_max_u64(limits->minStorageBufferOffsetAlignment,
@@ -413,10 +464,8 @@ uint64_t tegi_vk_facts_available(const tegi_vk_instance* instance,
 
 uint32_t tegi_vk_facts_timestamp_bits(const tegi_vk_instance* instance,
                                       const tegi_vk_facts* facts) {
-  VkQueueFamilyProperties families[MOST_FAMILIES];
-  uint32_t count = MOST_FAMILIES;
-  instance->vk.GetPhysicalDeviceQueueFamilyProperties(facts->gpu, &count,
-                                                      families);
+  VkQueueFamilyProperties families[TEGI_VK_MAX_FAMILIES];
+  uint32_t count = tegi_vk_read_families(instance, facts->gpu, families);
   return facts->queue_family < count
              ? families[facts->queue_family].timestampValidBits
              : 0;

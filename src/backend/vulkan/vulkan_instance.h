@@ -10,11 +10,13 @@
 #include "tegula/backend.h"
 
 #define TEGI_VK_MAX_GPUS 32u
+#define TEGI_VK_MAX_FAMILIES 32u
 
 // Stays where it is while it lives: the messenger points at |log|.
 typedef struct tegi_vk_instance {
   tegi_vk_loader loader;
   VkInstance handle;
+  bool is_adopted;  // the program's
   tegi_vk_instance_table vk;
   teg_log log;
   VkDebugUtilsMessengerEXT messenger;  // where log is wanted and possible
@@ -27,6 +29,7 @@ typedef struct tegi_vk_facts {
   VkPhysicalDeviceType type;
   char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
   char driver[VK_MAX_DRIVER_NAME_SIZE + VK_MAX_DRIVER_INFO_SIZE];
+  char version[64];  // of the driver, and of Vulkan
   // It runs on the CPU as lavapipe does: a bound tile is a kernel mapping.
   bool is_cpu_driver;
   bool has_timeline;
@@ -54,9 +57,22 @@ typedef struct tegi_vk_facts {
 // TEG_UNAVAILABLE without a loader or a driver. |log| may be all-zero.
 teg_result tegi_vk_instance_create(tegi_vk_instance* instance, tegi_host* host,
                                    teg_log log, teg_error* err);
+// Takes the program's instance. |get| NULL = of the machine's loader.
+teg_result tegi_vk_instance_adopt(tegi_vk_instance* instance, VkInstance handle,
+                                  PFN_vkGetInstanceProcAddr get, teg_log log,
+                                  teg_error* err);
 // An all-zero or half-made instance is fine.
 void tegi_vk_instance_destroy(tegi_vk_instance* instance);
 
+// The families of the queues to use: one that computes and binds if there is
+// one. UINT32_MAX = none.
+void tegi_vk_choose_families(const VkQueueFamilyProperties* families,
+                             uint32_t count, uint32_t* out_queue,
+                             uint32_t* out_bind);
+// The families of |gpu|, at most TEGI_VK_MAX_FAMILIES; returns how many.
+uint32_t tegi_vk_read_families(const tegi_vk_instance* instance,
+                               VkPhysicalDevice gpu,
+                               VkQueueFamilyProperties* out_families);
 // The physical devices tegula can open, best first, at most TEGI_VK_MAX_GPUS.
 // TEG_UNAVAILABLE, saying why, if there is none.
 teg_result tegi_vk_instance_gpus(const tegi_vk_instance* instance,

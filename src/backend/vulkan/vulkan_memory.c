@@ -281,6 +281,8 @@ void tegi_vk_memory_destroy(teg_backend_device* base, teg_memory* memory) {
   tegi_vk_memory* vk_memory = tegi_vk_memory_from(memory);
   // Ranges are released, not destroyed.
   TEG_ASSERT(vk_memory->kind != TEGI_VK_RANGE);
+  tegi_vk_rest_if_lost(device);
+  tegi_vk_wait_for_binds_of(device, vk_memory);
   if (vk_memory->first_slot) tegi_vk_heaps_remove(device, vk_memory);
   destroy(device, vk_memory);
   tegi_fetch_add_relaxed(&device->object_count, (uint64_t)-1);

@@ -11,6 +11,9 @@
 // tile. What the CPU wrote is seen by the submit itself; a last barrier, at the
 // end of a batch, shows its results to the CPU.
 //
+// The bind stream is one of them, whose batches carry binds instead of command
+// buffers and go to the queue that binds.
+//
 // Told devices hold submitted batches back until somebody waits, then hand
 // over everything up to what is waited for, in submit order.
 //
@@ -25,7 +28,7 @@
 
 typedef struct batch_waits {
   size_t count;
-  tegi_vk_timeline** timelines;  // each with a reference
+  tegi_vk_timeline** timelines;  // each with a reference; NULL = foreign
   VkSemaphore* semaphores;       // of the timelines
   uint64_t* values;
   VkPipelineStageFlags* stages;
@@ -49,6 +52,7 @@ struct tegi_vk_batch {
   bool is_behind_barrier;  // there is no command since the last barrier
   batch_waits waits;
   tegi_vk_dispatches dispatches;
+  tegi_vk_binds binds;  // of the bind stream
 };
 
 tegi_vk_stream* tegi_vk_stream_from(teg_queue_stream* stream) {
@@ -131,11 +135,13 @@ static void waits_deinit(tegi_vk_device* device, batch_waits* waits) {
                  waits->stage_capacity * sizeof *waits->stages);
 }
 
-// False without host memory.
+// |timeline| is the semaphore's, NULL for one of the program. False without
+// host memory.
 static bool waits_add(tegi_vk_device* device, batch_waits* waits,
-                      tegi_vk_timeline* timeline, uint64_t value) {
+                      tegi_vk_timeline* timeline, VkSemaphore semaphore,
+                      uint64_t value) {
   for (size_t i = 0; i < waits->count; i++) {
-    if (waits->timelines[i] != timeline) continue;
+    if (waits->semaphores[i] != semaphore) continue;
     waits->values[i] = tegi_max_u64(waits->values[i], value);
     return true;
   }
@@ -153,9 +159,9 @@ static bool waits_add(tegi_vk_device* device, batch_waits* waits,
       tegi_host_grow_array(host, &waits->stages, &waits->stage_capacity, count,
                            sizeof *waits->stages);
   if (!has_room) return false;
-  tegi_retain(&timeline->reference_count);
+  if (timeline) tegi_retain(&timeline->reference_count);
   waits->timelines[waits->count] = timeline;
-  waits->semaphores[waits->count] = timeline->semaphore;
+  waits->semaphores[waits->count] = semaphore;
   waits->values[waits->count] = value;
   waits->stages[waits->count] = VK_PIPELINE_STAGE_ALL_COMMANDS_BIT;
   waits->count = count;
@@ -197,6 +203,7 @@ static void batch_free(tegi_vk_device* device, tegi_vk_batch* batch) {
   device->vk.DestroyCommandPool(device->handle, batch->pool, NULL);
   waits_deinit(device, &batch->waits);
   tegi_vk_dispatches_deinit(device, &batch->dispatches);
+  tegi_vk_binds_deinit(device, &batch->binds);
   tegi_host_free(&device->host, (void*)batch->buffers,
                  batch->capacity * sizeof *batch->buffers);
   tegi_host_free(&device->host, batch, sizeof *batch);
@@ -216,8 +223,9 @@ static tegi_vk_batch* take_completed(tegi_vk_stream* stream) {
 
 // Sets stream->recording.
 static teg_result batch_begin(tegi_vk_stream* stream, teg_error* err) {
-  if (stream->recording) return TEG_OK;
   tegi_vk_device* device = stream->device;
+  teg_result result = tegi_vk_check_alive(device, err);
+  if (result != TEG_OK || stream->recording) return result;
   tegi_vk_batch* batch = stream->unused;
   if (batch) {
     stream->unused = batch->next;
@@ -227,7 +235,7 @@ static teg_result batch_begin(tegi_vk_stream* stream, teg_error* err) {
   if (!batch) {
     batch = tegi_host_alloc(&device->host, sizeof *batch);
     if (!batch) return no_host_memory(err);
-    teg_result result = make_pool(device, batch, err);
+    result = stream->is_bind ? TEG_OK : make_pool(device, batch, err);
     if (result != TEG_OK) {
       tegi_host_free(&device->host, batch, sizeof *batch);
       return result;
@@ -239,6 +247,18 @@ static teg_result batch_begin(tegi_vk_stream* stream, teg_error* err) {
   batch->next_held = NULL;
   stream->recording = batch;
   return TEG_OK;
+}
+
+tegi_vk_binds* tegi_vk_stream_noted(tegi_vk_stream* stream) {
+  TEG_ASSERT(stream->recording);
+  return &stream->recording->binds;
+}
+
+teg_result tegi_vk_stream_binds(tegi_vk_stream* stream,
+                                tegi_vk_binds** out_binds, teg_error* err) {
+  teg_result result = batch_begin(stream, err);
+  if (result == TEG_OK) *out_binds = &stream->recording->binds;
+  return result;
 }
 
 // One more command buffer, among |batch->buffers|.
@@ -268,6 +288,8 @@ static teg_result make_buffer(tegi_vk_device* device, tegi_vk_batch* batch,
 teg_result tegi_vk_buffer_begin(tegi_vk_stream* stream,
                                 VkCommandBuffer* out_buffer, teg_error* err) {
   tegi_vk_device* device = stream->device;
+  TEG_REQUIRE(!stream->is_bind, err,
+              "the stream of remapping takes no commands");
   tegi_vk_batch* batch = stream->recording;
   if (batch && batch->is_open) {
     *out_buffer = batch->buffers[batch->used_count - 1];
@@ -331,11 +353,24 @@ static teg_result record_wait(teg_queue_stream* queue_stream,
   tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
   tegi_vk_stream* other = tegi_vk_stream_from(other_queue_stream);
   teg_result result = check_submitted(other, serial, err);
+  if (result == TEG_OK) result = tegi_vk_check_alive(stream->device, err);
   if (result != TEG_OK || completed_serial(other) >= serial) return result;
   result = batch_begin(stream, err);
   if (result != TEG_OK) return result;
   if (waits_add(stream->device, &stream->recording->waits, other->timeline,
-                serial)) {
+                other->timeline->semaphore, serial)) {
+    return TEG_OK;
+  }
+  return no_host_memory(err);
+}
+
+teg_result tegi_vk_stream_wait_semaphore(tegi_vk_stream* stream,
+                                         VkSemaphore semaphore, uint64_t value,
+                                         teg_error* err) {
+  teg_result result = batch_begin(stream, err);
+  if (result != TEG_OK) return result;
+  if (waits_add(stream->device, &stream->recording->waits, NULL, semaphore,
+                value)) {
     return TEG_OK;
   }
   return no_host_memory(err);
@@ -343,8 +378,10 @@ static teg_result record_wait(teg_queue_stream* queue_stream,
 
 static void discard(teg_queue_stream* queue_stream) {
   tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
-  if (!stream->recording) return;
-  batch_reset(stream->device, stream->recording);
+  tegi_vk_batch* batch = stream->recording;
+  if (!batch) return;
+  if (stream->is_bind) tegi_vk_binds_undo(stream->device, &batch->binds);
+  batch_reset(stream->device, batch);
   stream->clock.recorded_count = stream->clock.submitted_count;
 }
 
@@ -366,20 +403,28 @@ static teg_result batch_end(tegi_vk_device* device, tegi_vk_batch* batch,
       device, native, "vkEndCommandBuffer, which drops the batch,", err);
 }
 
-// Hands a batch to the queue. queue_lock is held.
-static teg_result hand_over(tegi_vk_device* device, const tegi_vk_batch* batch,
-                            teg_error* err) {
+// Makes a batch ready for the queue.
+static teg_result batch_close(tegi_vk_stream* stream, uint64_t serial,
+                              teg_error* err) {
+  tegi_vk_device* device = stream->device;
+  tegi_vk_batch* batch = stream->recording;
+  batch->serial = serial;
+  if (!stream->is_bind) return batch_end(device, batch, err);
+  // Nothing but this wait orders two batches of binds.
+  if (serial > 1 && !waits_add(device, &batch->waits, stream->timeline,
+                               stream->timeline->semaphore, serial - 1)) {
+    return no_host_memory(err);
+  }
+  return tegi_vk_binds_resolve(device, &batch->binds, err);
+}
+
+static VkResult hand_over_commands(tegi_vk_device* device,
+                                   const tegi_vk_batch* batch,
+                                   const void* values) {
   const batch_waits* waits = &batch->waits;
-  const VkTimelineSemaphoreSubmitInfo values = {
-      .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
-      .waitSemaphoreValueCount = (uint32_t)waits->count,
-      .pWaitSemaphoreValues = waits->values,
-      .signalSemaphoreValueCount = 1,
-      .pSignalSemaphoreValues = &batch->serial,
-  };
   const VkSubmitInfo info = {
       .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
-      .pNext = &values,
+      .pNext = values,
       .waitSemaphoreCount = (uint32_t)waits->count,
       .pWaitSemaphores = waits->semaphores,
       .pWaitDstStageMask = waits->stages,
@@ -388,10 +433,44 @@ static teg_result hand_over(tegi_vk_device* device, const tegi_vk_batch* batch,
       .signalSemaphoreCount = 1,
       .pSignalSemaphores = &batch->stream->timeline->semaphore,
   };
-  VkResult native =
-      device->vk.QueueSubmit(device->queue, 1, &info, VK_NULL_HANDLE);
+  return device->vk.QueueSubmit(device->queue, 1, &info, VK_NULL_HANDLE);
+}
+
+static VkResult hand_over_binds(tegi_vk_device* device,
+                                const tegi_vk_batch* batch,
+                                const void* values) {
+  const VkBindSparseInfo info = {
+      .sType = VK_STRUCTURE_TYPE_BIND_SPARSE_INFO,
+      .pNext = values,
+      .waitSemaphoreCount = (uint32_t)batch->waits.count,
+      .pWaitSemaphores = batch->waits.semaphores,
+      .bufferBindCount = batch->binds.buffer_count,
+      .pBufferBinds = batch->binds.buffers,
+      .signalSemaphoreCount = 1,
+      .pSignalSemaphores = &batch->stream->timeline->semaphore,
+  };
+  return device->vk.QueueBindSparse(device->bind_queue, 1, &info,
+                                    VK_NULL_HANDLE);
+}
+
+// Hands a batch to the queue. queue_lock is held.
+static teg_result hand_over(tegi_vk_device* device, const tegi_vk_batch* batch,
+                            teg_error* err) {
+  const VkTimelineSemaphoreSubmitInfo values = {
+      .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+      .waitSemaphoreValueCount = (uint32_t)batch->waits.count,
+      .pWaitSemaphoreValues = batch->waits.values,
+      .signalSemaphoreValueCount = 1,
+      .pSignalSemaphoreValues = &batch->serial,
+  };
+  bool is_bind = batch->stream->is_bind;
+  tegi_vk_queues_lock(device);
+  VkResult native = is_bind ? hand_over_binds(device, batch, &values)
+                            : hand_over_commands(device, batch, &values);
+  tegi_vk_queues_unlock(device);
   if (native == VK_SUCCESS) return TEG_OK;
-  return tegi_vk_device_failed(device, native, "vkQueueSubmit", err);
+  return tegi_vk_device_failed(
+      device, native, is_bind ? "vkQueueBindSparse" : "vkQueueSubmit", err);
 }
 
 static void hold(tegi_vk_device* device, tegi_vk_batch* batch) {
@@ -409,12 +488,10 @@ static teg_result submit(teg_queue_stream* queue_stream, uint64_t serial,
   tegi_vk_device* device = stream->device;
   teg_result result = tegi_serial_check_next(
       tegi_load_relaxed(&stream->submitted), serial, err);
-  if (result == TEG_OK) result = tegi_vk_check_alive(device, err);
   if (result == TEG_OK) result = batch_begin(stream, err);
-  if (result == TEG_OK) result = batch_end(device, stream->recording, err);
+  if (result == TEG_OK) result = batch_close(stream, serial, err);
   if (result != TEG_OK) return result;
   tegi_vk_batch* batch = stream->recording;
-  batch->serial = serial;
   tegi_mutex_lock(&device->queue_lock);
   if (device->is_told) {
     hold(device, batch);
@@ -424,6 +501,7 @@ static teg_result submit(teg_queue_stream* queue_stream, uint64_t serial,
   if (result == TEG_OK) tegi_store_release(&stream->submitted, serial);
   tegi_mutex_unlock(&device->queue_lock);
   if (result != TEG_OK) return result;
+  if (stream->is_bind) tegi_vk_binds_submitted(device, &batch->binds, serial);
   stream->recording = NULL;
   stream->clock.submitted_count = stream->clock.recorded_count;
   if (stream->last_batch) {
@@ -485,8 +563,8 @@ static teg_result run_held(tegi_vk_stream* stream, uint64_t serial,
   return result;
 }
 
-static teg_result finish(tegi_vk_stream* stream, uint64_t serial,
-                         teg_error* err) {
+teg_result tegi_vk_stream_finish(tegi_vk_stream* stream, uint64_t serial,
+                                 teg_error* err) {
   tegi_vk_device* device = stream->device;
   teg_result result = tegi_vk_check_alive(device, err);
   if (result != TEG_OK || serial == 0) return result;
@@ -500,10 +578,30 @@ static teg_result wait(teg_queue_stream* queue_stream, uint64_t serial,
                        teg_error* err) {
   tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
   teg_result result = check_submitted(stream, serial, err);
-  return result == TEG_OK ? finish(stream, serial, err) : result;
+  return result == TEG_OK ? tegi_vk_stream_finish(stream, serial, err) : result;
 }
 
 // ---- Life.
+
+teg_result tegi_vk_stream_open(tegi_vk_device* device, bool is_bind,
+                               tegi_vk_stream** out_stream, teg_error* err) {
+  *out_stream = NULL;
+  tegi_vk_stream* stream = tegi_host_alloc(&device->host, sizeof *stream);
+  if (!stream) {
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                          "no host memory for a stream");
+  }
+  teg_result result = tegi_vk_timeline_create(device, &stream->timeline, err);
+  if (result != TEG_OK) {
+    tegi_host_free(&device->host, stream, sizeof *stream);
+    return result;
+  }
+  stream->magic = STREAM_MAGIC;
+  stream->device = device;
+  stream->is_bind = is_bind;
+  *out_stream = stream;
+  return TEG_OK;
+}
 
 static teg_result stream_create(teg_backend_device* base,
                                 teg_queue_stream** out_stream, teg_error* err) {
@@ -511,18 +609,9 @@ static teg_result stream_create(teg_backend_device* base,
   tegi_vk_device* device = tegi_vk_device_from(base);
   teg_result result = tegi_vk_check_alive(device, err);
   if (result != TEG_OK) return result;
-  tegi_vk_stream* stream = tegi_host_alloc(&device->host, sizeof *stream);
-  if (!stream) {
-    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
-                          "no host memory for a stream");
-  }
-  result = tegi_vk_timeline_create(device, &stream->timeline, err);
-  if (result != TEG_OK) {
-    tegi_host_free(&device->host, stream, sizeof *stream);
-    return result;
-  }
-  stream->magic = STREAM_MAGIC;
-  stream->device = device;
+  tegi_vk_stream* stream;
+  result = tegi_vk_stream_open(device, false, &stream, err);
+  if (result != TEG_OK) return result;
   tegi_fetch_add_relaxed(&device->object_count, 1);
   *out_stream = (teg_queue_stream*)(void*)stream;
   return TEG_OK;
@@ -553,13 +642,13 @@ static void drop_held(tegi_vk_stream* stream) {
   tegi_mutex_unlock(&device->queue_lock);
 }
 
-static void stream_destroy(teg_backend_device* base,
-                           teg_queue_stream* queue_stream) {
-  if (!queue_stream) return;
-  tegi_vk_device* device = tegi_vk_device_from(base);
-  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
-  (void)finish(stream, tegi_load_acquire(&stream->submitted), NULL);
+void tegi_vk_stream_close(tegi_vk_device* device, tegi_vk_stream* stream) {
+  if (!stream) return;
+  (void)tegi_vk_stream_finish(stream, tegi_load_acquire(&stream->submitted),
+                              NULL);
+  tegi_vk_rest_if_lost(device);
   drop_held(stream);
+  discard((teg_queue_stream*)(void*)stream);
   batch_free(device, stream->recording);
   free_list(device, stream->first_batch);
   free_list(device, stream->unused);
@@ -567,6 +656,15 @@ static void stream_destroy(teg_backend_device* base,
   tegi_vk_timeline_release(device, stream->timeline);
   stream->magic = 0;
   tegi_host_free(&device->host, stream, sizeof *stream);
+}
+
+static void stream_destroy(teg_backend_device* base,
+                           teg_queue_stream* queue_stream) {
+  if (!queue_stream) return;
+  tegi_vk_device* device = tegi_vk_device_from(base);
+  tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
+  TEG_ASSERT(!stream->is_bind);
+  tegi_vk_stream_close(device, stream);
   tegi_fetch_add_relaxed(&device->object_count, (uint64_t)-1);
 }
 

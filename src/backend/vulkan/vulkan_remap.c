@@ -4,22 +4,17 @@
 // a part without memory may stay so, and aliasing, so that a tile may be under
 // two addresses and under its heap's own buffer.
 //
-// A call is one vkQueueBindSparse, in which neighbours are one bind, and is
-// waited for. Binds are chained by the device's bind timeline: its value must
-// not fall, and nothing else orders two binds.
+// map and unmap note what they change in the batch that the bind stream
+// records; vulkan_binds.c has the rest.
 //
 // Where the driver maps tiles by mmap (lavapipe) mappings are counted as the
 // host device does and refused at the limit, because the driver drops binds
-// past it and reports success. There an unbound piece is a mapping of its own,
-// which never merges with the hole beside it: so unmapping unbinds the hole
-// that there will be as a whole.
+// past it and reports success.
 #include "backend/vulkan/vulkan_backend.h"
 #include "base/checked.h"
 #include "base/error.h"
 
 #define MEMORY_MAGIC 0x766b6d65u
-// Binds of one call that need no host memory; core sends no more.
-#define BINDS_ON_STACK 64
 
 static bool heap_of(teg_memory* memory, uint32_t* out_first,
                     uint32_t* out_tile_count) {
@@ -61,24 +56,20 @@ static teg_result addresses_add(tegi_vk_device* device, uint64_t size,
                         (unsigned long long)most);
 }
 
-static teg_result mappings_add(tegi_vk_device* device, int64_t change,
-                               teg_error* err) {
-  if (!device->has_mapping_limit || change <= 0) return TEG_OK;
-  return tegi_mappings_add(&device->range_mappings, (uint64_t)change, err);
-}
-
-static void mappings_sub(tegi_vk_device* device, int64_t change) {
-  if (!device->has_mapping_limit || change <= 0) return;
-  tegi_mappings_sub(&device->range_mappings, (uint64_t)change);
+static teg_result take_mapping(tegi_vk_device* device, teg_error* err) {
+  if (!device->has_mapping_limit) return TEG_OK;
+  return tegi_mappings_add(&device->range_mappings, 1, err);
 }
 
 // ---- Ranges.
 
-// Also of a range that is made in part. Nothing is bound under it.
+// Also of a range that is made in part, whose mapping_count is 0.
 static void destroy(tegi_vk_device* device, tegi_vk_memory* range) {
   device->vk.DestroyBuffer(device->handle, range->buffer, NULL);
   tegi_slots_deinit(&range->slots, &device->host);
-  mappings_sub(device, range->mapping_count);
+  if (device->has_mapping_limit && range->mapping_count) {
+    tegi_mappings_sub(&device->range_mappings, range->mapping_count);
+  }
   tegi_fetch_add_relaxed(&device->sparse_bytes, (uint64_t)0 - range->size);
   range->magic = 0;
   tegi_host_free(&device->host, range, sizeof *range);
@@ -102,7 +93,7 @@ static teg_result range_reserve(teg_backend_device* base, uint64_t size,
   result = addresses_add(device, size, err);
   if (result == TEG_OK) {
     range->size = size;
-    result = mappings_add(device, 1, err);
+    result = take_mapping(device, err);
   }
   if (result == TEG_OK) {
     range->mapping_count = 1;
@@ -130,79 +121,45 @@ static void range_release(teg_backend_device* base, teg_memory* memory) {
   tegi_vk_device* device = tegi_vk_device_from(base);
   tegi_vk_memory* range = tegi_vk_memory_from(memory);
   TEG_ASSERT(range->kind == TEGI_VK_RANGE);
+  tegi_vk_rest_if_lost(device);
+  (void)tegi_vk_stream_finish(device->bind_stream, range->last_bind, NULL);
+  // Only then is the bind stream this thread's to use.
+  if (range->is_noted) {
+    tegi_vk_binds_forget(device, tegi_vk_stream_noted(device->bind_stream),
+                         range);
+  }
   destroy(device, range);
   tegi_fetch_add_relaxed(&device->object_count, (uint64_t)-1);
 }
 
-// ---- Binding.
+void tegi_vk_wait_for_binds_of(tegi_vk_device* device,
+                               const tegi_vk_memory* memory) {
+  tegi_vk_stream* stream = device->bind_stream;
+  if (!memory->was_bound) return;
+  (void)tegi_vk_stream_finish(stream, tegi_load_acquire(&stream->submitted),
+                              NULL);
+}
 
-// A call's binds. |list| is |on_stack| unless there are more.
-typedef struct bind_list {
-  VkSparseMemoryBind* list;
-  size_t capacity;
-  uint32_t count;
-  VkSparseMemoryBind on_stack[BINDS_ON_STACK];
-} bind_list;
+// ---- Map and unmap.
 
-static teg_result binds_init(tegi_vk_device* device, bind_list* binds,
-                             size_t run_count, teg_error* err) {
-  binds->count = 0;
-  binds->list = binds->on_stack;
-  binds->capacity = 0;
-  if (run_count <= BINDS_ON_STACK) return TEG_OK;
-  binds->list = tegi_host_calloc(&device->host, run_count, sizeof *binds->list);
-  if (!binds->list) {
-    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
-                          "no host memory for %zu binds", run_count);
-  }
-  binds->capacity = run_count;
+// The binds that a call adds to, with room for |count| changes.
+static teg_result begin(tegi_vk_device* device, size_t count,
+                        tegi_vk_binds** out_binds, teg_error* err) {
+  teg_result result = tegi_vk_stream_binds(device->bind_stream, out_binds, err);
+  if (result != TEG_OK) return result;
+  if (tegi_vk_binds_reserve(device, *out_binds, count)) return TEG_OK;
+  return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                        "no host memory for %zu binds", count);
+}
+
+// Takes the mappings of a call. Nothing fails behind it.
+static teg_result charge(tegi_vk_device* device, tegi_vk_memory* range,
+                         tegi_vk_binds* binds, int64_t change, teg_error* err) {
+  teg_result result = tegi_vk_binds_charge(device, binds, change, err);
+  if (result != TEG_OK) return result;
+  range->mapping_count = (uint32_t)(range->mapping_count + change);
+  range->noted_mappings += change;
   return TEG_OK;
-}
-
-static void binds_deinit(tegi_vk_device* device, bind_list* binds) {
-  if (binds->list == binds->on_stack) return;
-  tegi_host_free(&device->host, binds->list,
-                 binds->capacity * sizeof *binds->list);
-}
-
-// Submits binds behind all earlier ones and waits for them.
-static teg_result bind(tegi_vk_device* device, const tegi_vk_memory* range,
-                       const bind_list* binds, teg_error* err) {
-  if (binds->count == 0) return TEG_OK;
-  const VkSparseBufferMemoryBindInfo buffer = {
-      .buffer = range->buffer,
-      .bindCount = binds->count,
-      .pBinds = binds->list,
-  };
-  tegi_mutex_lock(&device->queue_lock);
-  const uint64_t before = device->bind_count;
-  const uint64_t after = before + 1;
-  const VkTimelineSemaphoreSubmitInfo values = {
-      .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
-      .waitSemaphoreValueCount = 1,
-      .pWaitSemaphoreValues = &before,
-      .signalSemaphoreValueCount = 1,
-      .pSignalSemaphoreValues = &after,
-  };
-  const VkBindSparseInfo info = {
-      .sType = VK_STRUCTURE_TYPE_BIND_SPARSE_INFO,
-      .pNext = &values,
-      .waitSemaphoreCount = 1,
-      .pWaitSemaphores = &device->bind_timeline->semaphore,
-      .bufferBindCount = 1,
-      .pBufferBinds = &buffer,
-      .signalSemaphoreCount = 1,
-      .pSignalSemaphores = &device->bind_timeline->semaphore,
-  };
-  VkResult native =
-      device->vk.QueueBindSparse(device->bind_queue, 1, &info, VK_NULL_HANDLE);
-  if (native == VK_SUCCESS) device->bind_count = after;
-  tegi_mutex_unlock(&device->queue_lock);
-  if (native == VK_SUCCESS) {
-    native = tegi_vk_timeline_wait(device, device->bind_timeline, after);
-  }
-  if (native == VK_SUCCESS) return TEG_OK;
-  return tegi_vk_device_failed(device, native, "vkQueueBindSparse", err);
 }
 
 static teg_result check_range(tegi_vk_device* device,
@@ -211,69 +168,67 @@ static teg_result check_range(tegi_vk_device* device,
   return tegi_vk_check_alive(device, err);
 }
 
-// Submits a call, with |change| mappings taken where it needs more.
-static teg_result bind_counted(tegi_vk_device* device, tegi_vk_memory* range,
-                               const bind_list* binds, int64_t change,
-                               teg_error* err) {
-  teg_result result = mappings_add(device, change, err);
-  if (result != TEG_OK) return result;
-  result = bind(device, range, binds, err);
-  if (result != TEG_OK) {
-    mappings_sub(device, change);
-    return result;
-  }
-  mappings_sub(device, -change);
-  range->mapping_count = (uint32_t)(range->mapping_count + change);
-  return TEG_OK;
-}
-
 static teg_result map_tiles(teg_backend_device* base, teg_memory* memory,
                             const teg_tile_run* runs, size_t run_count,
                             teg_error* err) {
   tegi_vk_device* device = tegi_vk_device_from(base);
   tegi_vk_memory* range = tegi_vk_memory_from(memory);
-  const uint64_t tile_bytes = device->tile_bytes;
-  bind_list binds;
+  tegi_vk_binds* binds;
   teg_result result = check_range(device, range, err);
   if (result == TEG_OK) {
     result = tegi_slots_check_map(&range->slots, runs, run_count, heap_of, err);
   }
-  if (result == TEG_OK) result = binds_init(device, &binds, run_count, err);
+  if (result == TEG_OK) result = begin(device, run_count, &binds, err);
   if (result != TEG_OK) return result;
-  for (size_t i = 0; i < run_count;) {
-    size_t end = tegi_slots_joined_map(runs, run_count, i, heap_of);
-    uint64_t start = runs[i].range_tile_index;
-    binds.list[binds.count++] = (VkSparseMemoryBind){
-        .resourceOffset = start * tile_bytes,
-        .size = (tegi_run_end(&runs[end - 1]) - start) * tile_bytes,
-        .memory = tegi_vk_memory_from(runs[i].heap)->memory,
-        .memoryOffset = runs[i].heap_tile_index * tile_bytes,
-    };
-    i = end;
-  }
   int64_t change =
       tegi_slots_map_change(&range->slots, runs, run_count, heap_of);
-  result = bind_counted(device, range, &binds, change, err);
-  if (result == TEG_OK) {
-    tegi_slots_map(&range->slots, runs, run_count, heap_of);
+  result = charge(device, range, binds, change, err);
+  if (result != TEG_OK) return result;
+  for (size_t i = 0; i < run_count; i++) {
+    tegi_vk_memory* heap = tegi_vk_memory_from(runs[i].heap);
+    heap->was_bound = true;
+    tegi_vk_binds_note(binds,
+                       (tegi_vk_change){
+                           .range = range,
+                           .heap = heap,
+                           .first = runs[i].range_tile_index,
+                           .count = runs[i].tile_count,
+                           .value = heap->first_slot + runs[i].heap_tile_index,
+                       });
   }
-  binds_deinit(device, &binds);
-  return result;
+  tegi_slots_map(&range->slots, runs, run_count, heap_of);
+  return TEG_OK;
 }
 
-// The tiles to unbind for the runs from |i| on; returns the run after them.
-static size_t next_hole(const tegi_vk_device* device,
-                        const tegi_vk_memory* range, const teg_tile_run* runs,
-                        size_t run_count, size_t i, uint64_t* out_start,
-                        uint64_t* out_end) {
-  if (device->facts.is_cpu_driver) {
-    return tegi_slots_hole_unmap(&range->slots, runs, run_count, i, out_start,
-                                 out_end);
+// Slots from |first| whose tiles are neighbours in memory, up to |end|.
+static uint64_t end_of_neighbours(const tegi_slots* slots, uint64_t first,
+                                  uint64_t end) {
+  uint64_t next = first + 1;
+  while (next < end &&
+         !tegi_slots_is_break(slots->values[next - 1], slots->values[next])) {
+    next++;
   }
-  size_t next = tegi_slots_joined_unmap(runs, run_count, i);
-  *out_start = runs[i].range_tile_index;
-  *out_end = tegi_run_end(&runs[next - 1]);
   return next;
+}
+
+// Notes the tiles of a run, or with |binds| NULL only counts the changes.
+static size_t note_unmap(tegi_vk_memory* range, const teg_tile_run* run,
+                         tegi_vk_binds* binds) {
+  size_t count = 0;
+  const uint64_t end = tegi_run_end(run);
+  for (uint64_t first = run->range_tile_index; first < end; count++) {
+    uint64_t next = end_of_neighbours(&range->slots, first, end);
+    if (binds) {
+      tegi_vk_binds_note(binds, (tegi_vk_change){
+                                    .range = range,
+                                    .first = (uint32_t)first,
+                                    .count = (uint32_t)(next - first),
+                                    .value = range->slots.values[first],
+                                });
+    }
+    first = next;
+  }
+  return count;
 }
 
 static teg_result unmap_tiles(teg_backend_device* base, teg_memory* memory,
@@ -281,26 +236,30 @@ static teg_result unmap_tiles(teg_backend_device* base, teg_memory* memory,
                               teg_error* err) {
   tegi_vk_device* device = tegi_vk_device_from(base);
   tegi_vk_memory* range = tegi_vk_memory_from(memory);
-  const uint64_t tile_bytes = device->tile_bytes;
-  bind_list binds;
+  tegi_vk_binds* binds;
   teg_result result = check_range(device, range, err);
   if (result == TEG_OK) {
     result = tegi_slots_check_unmap(&range->slots, runs, run_count, err);
   }
-  if (result == TEG_OK) result = binds_init(device, &binds, run_count, err);
   if (result != TEG_OK) return result;
-  for (size_t i = 0; i < run_count;) {
-    uint64_t start, end;
-    i = next_hole(device, range, runs, run_count, i, &start, &end);
-    binds.list[binds.count++] =
-        (VkSparseMemoryBind){.resourceOffset = start * tile_bytes,
-                             .size = (end - start) * tile_bytes};
+  size_t count = 0;
+  for (size_t i = 0; i < run_count; i++) {
+    count += note_unmap(range, &runs[i], NULL);
   }
+  result = begin(device, count, &binds, err);
+  if (result != TEG_OK) return result;
   int64_t change = tegi_slots_unmap_change(&range->slots, runs, run_count);
-  result = bind_counted(device, range, &binds, change, err);
-  if (result == TEG_OK) tegi_slots_unmap(&range->slots, runs, run_count);
-  binds_deinit(device, &binds);
-  return result;
+  result = charge(device, range, binds, change, err);
+  if (result != TEG_OK) return result;
+  for (size_t i = 0; i < run_count; i++) {
+    (void)note_unmap(range, &runs[i], binds);
+  }
+  tegi_slots_unmap(&range->slots, runs, run_count);
+  return TEG_OK;
+}
+
+static teg_queue_stream* bind_stream(teg_backend_device* base) {
+  return (teg_queue_stream*)(void*)tegi_vk_device_from(base)->bind_stream;
 }
 
 const teg_remap_ops tegi_vk_remap_ops = {
@@ -310,4 +269,5 @@ const teg_remap_ops tegi_vk_remap_ops = {
     .range_release = range_release,
     .map = map_tiles,
     .unmap = unmap_tiles,
+    .bind_stream = bind_stream,
 };
