@@ -189,6 +189,7 @@ static void print_headline(FILE* stream, const cli_trace* trace,
   }
   fprintf(stream, "; batches of %" PRIu64 ", latency %" PRIu64,
           row->batch_requests, row->latency_batches);
+  if (row->scale < 1) fprintf(stream, "; sizes x %g", row->scale);
   if (row->session_count > 1) {
     fprintf(stream, "; %" PRIu64 " sessions", row->session_count);
   }
