@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// tegula bench, bind: what it costs to move tiles under other addresses. Two
+// STATE buffers hand the same tiles to one another: one shrinks, the other
+// grows. Their tiles lie in one run of a heap, or each apart from the others
+// with a tile of a third buffer between.
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "bench.h"
+#include "json.h"
+
+enum { MOST_TILES = 1024, MOST_COUNTS = 8, ROUNDS = 15, QUICK_ROUNDS = 3 };
+
+typedef struct bind_times {
+  double map_ns;        // a growth
+  double unmap_ns;      // a shrinking
+  double driver_calls;  // of the growth
+} bind_times;
+
+typedef struct bind_row {
+  uint32_t tile_count;
+  bind_times one_run;
+  bind_times scattered;
+} bind_row;
+
+typedef struct bind_room {
+  cli_bench* bench;
+  teg_device* device;
+  teg_session* session;
+  uint64_t tile_bytes;
+  teg_buffer* growing[3];
+} bind_room;
+
+static teg_result resize(bind_room* room, int index, uint64_t tile_count) {
+  return teg_buffer_resize(room->growing[index], tile_count * room->tile_bytes,
+                           &room->bench->err);
+}
+
+static teg_stats stats_of(const bind_room* room) {
+  teg_stats stats = {.struct_size = sizeof stats};
+  teg_device_get_stats(room->device, &stats);
+  return stats;
+}
+
+static void close_room(bind_room* room) {
+  for (int i = 0; i < 3; ++i) teg_buffer_destroy(room->growing[i]);
+  teg_session_destroy(room->session);
+  teg_device_destroy(room->device);
+}
+
+static teg_result make_growing(bind_room* room) {
+  teg_buffer_params params = TEG_BUFFER_PARAMS_INIT;
+  params.lifetime = TEG_LIFETIME_STATE;
+  params.size = room->tile_bytes;
+  params.max_size = (2 * MOST_TILES + 1) * room->tile_bytes;
+  for (int i = 0; i < 3; ++i) {
+    teg_result result = teg_buffer_create(room->session, &params,
+                                          &room->growing[i], &room->bench->err);
+    if (result != TEG_OK) return result;
+  }
+  return TEG_OK;
+}
+
+// Opens the device. Without slack a heap is as large as what asks for it.
+static teg_result open_room(cli_bench* bench, const char* tile_setting,
+                            bind_room* room) {
+  *room = (bind_room){.bench = bench};
+  const char* const settings[] = {"policy=tiled", "slack=0", "heap_max=16GiB",
+                                  tile_setting, NULL};
+  teg_options* options = NULL;
+  teg_result result = cli_bench_open(bench, settings, &options, &room->device);
+  if (result != TEG_OK) return result;
+  teg_backend_caps caps = {.struct_size = sizeof caps};
+  teg_device_get_caps(room->device, &caps);
+  room->tile_bytes = caps.tile_bytes;
+  if (caps.remap == TEG_REMAP_NONE) {
+    result = cli_bench_fail(bench, TEG_UNSUPPORTED, "%s cannot move tiles",
+                            bench->backend);
+  }
+  if (result == TEG_OK) {
+    result = cli_bench_session(bench, room->device, options, &room->session);
+  }
+  if (result == TEG_OK) result = make_growing(room);
+  teg_options_destroy(options);
+  if (result != TEG_OK) close_room(room);
+  return result;
+}
+
+// Buffer |from|, which has a tile more than |tile_count|, hands them to |to|.
+static teg_result hand_over(bind_room* room, int from, int to,
+                            uint32_t tile_count, bind_times* times) {
+  uint64_t begin = cli_bench_now_ns();
+  teg_result result = resize(room, from, 1);
+  uint64_t middle = cli_bench_now_ns();
+  if (result != TEG_OK) return result;
+  teg_stats before = stats_of(room);
+  uint64_t after_stats = cli_bench_now_ns();
+  result = resize(room, to, tile_count + 1);
+  uint64_t end = cli_bench_now_ns();
+  teg_stats after = stats_of(room);
+  *times = (bind_times){.map_ns = (double)(end - after_stats),
+                        .unmap_ns = (double)(middle - begin),
+                        .driver_calls = (double)(after.driver_call_count -
+                                                 before.driver_call_count)};
+  return result;
+}
+
+static teg_result measure_hand_overs(bind_room* room, uint32_t tile_count,
+                                     bind_times* out_times) {
+  cli_bench_values map = {.count = 0};
+  cli_bench_values unmap = {.count = 0};
+  cli_bench_values calls = {.count = 0};
+  int rounds = room->bench->is_quick ? QUICK_ROUNDS : ROUNDS;
+  // The first is to warm up.
+  for (int round = -1; round < rounds; ++round) {
+    bind_times times;
+    int from = (round + 1) % 2;
+    teg_result result = hand_over(room, from, 1 - from, tile_count, &times);
+    if (result != TEG_OK) return result;
+    if (round < 0) continue;
+    cli_bench_add(&map, times.map_ns);
+    cli_bench_add(&unmap, times.unmap_ns);
+    cli_bench_add(&calls, times.driver_calls);
+  }
+  *out_times = (bind_times){cli_bench_median(&map), cli_bench_median(&unmap),
+                            cli_bench_median(&calls)};
+  return TEG_OK;
+}
+
+static teg_result measure_one_run(cli_bench* bench, const char* tile_setting,
+                                  uint32_t tile_count, bind_times* out_times) {
+  bind_room room;
+  teg_result result = open_room(bench, tile_setting, &room);
+  if (result != TEG_OK) return result;
+  result = resize(&room, 0, tile_count + 1);
+  if (result == TEG_OK) {
+    result = measure_hand_overs(&room, tile_count, out_times);
+  }
+  close_room(&room);
+  return result;
+}
+
+// Buffer 2 lets one heap go, from which it and buffer 0 then grow in turns:
+// every other tile is of the other.
+static teg_result measure_scattered(cli_bench* bench, const char* tile_setting,
+                                    uint32_t tile_count,
+                                    bind_times* out_times) {
+  bind_room room;
+  teg_result result = open_room(bench, tile_setting, &room);
+  if (result != TEG_OK) return result;
+  result = resize(&room, 2, 2 * tile_count + 1);
+  if (result == TEG_OK) result = resize(&room, 2, 1);
+  for (uint32_t i = 2; result == TEG_OK && i <= tile_count + 1; ++i) {
+    result = resize(&room, 0, i);
+    if (result == TEG_OK) result = resize(&room, 2, i);
+  }
+  if (result == TEG_OK) {
+    result = measure_hand_overs(&room, tile_count, out_times);
+  }
+  close_room(&room);
+  return result;
+}
+
+static void print_rows(const bind_row* rows, size_t row_count,
+                       uint64_t tile_bytes) {
+  static const cli_column columns[] = {
+      {{"", "tiles"}, false},
+      {{"one run:", "map us"}, false},
+      {{"", "unmap us"}, false},
+      {{"driver", "calls"}, false},
+      {{"scattered:", "map us"}, false},
+      {{"", "unmap us"}, false},
+      {{"driver", "calls"}, false},
+      {{"map ratio", "scattered"}, false},
+  };
+  enum { COLUMNS = sizeof columns / sizeof *columns };
+  cli_cell cells[MOST_COUNTS * COLUMNS] = {0};
+  for (size_t r = 0; r < row_count; ++r) {
+    const bind_row* row = &rows[r];
+    cli_cell* at = &cells[r * COLUMNS];
+    cli_bench_cell(at++, cli_grouped(row->tile_count));
+    const bind_times* both[] = {&row->one_run, &row->scattered};
+    for (int i = 0; i < 2; ++i) {
+      cli_bench_cell(at++, cli_bench_number(both[i]->map_ns / 1000));
+      cli_bench_cell(at++, cli_bench_number(both[i]->unmap_ns / 1000));
+      cli_bench_cell(at++, cli_grouped((uint64_t)both[i]->driver_calls));
+    }
+    cli_bench_cell(
+        at, cli_bench_number(row->scattered.map_ns / row->one_run.map_ns));
+  }
+  printf("bind: a buffer grows by tiles of %s that another let go\n",
+         cli_binary(tile_bytes).text);
+  cli_print_table(stdout, columns, COLUMNS, cells, row_count,
+                  cli_is_coloured(stdout));
+  fputc('\n', stdout);
+}
+
+static void add_json(json_t* array, uint32_t tile_count, uint64_t tile_bytes,
+                     const char* layout, const bind_times* times) {
+  json_t* object = json_object();
+  json_object_set_new(object, "tiles", cli_json_count(tile_count));
+  json_object_set_new(object, "tile_bytes", cli_json_count(tile_bytes));
+  json_object_set_new(object, "layout", json_string(layout));
+  json_object_set_new(object, "map_ns", cli_json_number(times->map_ns, 1));
+  json_object_set_new(object, "unmap_ns", cli_json_number(times->unmap_ns, 1));
+  json_object_set_new(object, "driver_calls",
+                      cli_json_count((uint64_t)times->driver_calls));
+  json_array_append_new(array, object);
+}
+
+// Small tiles where they can be had.
+static teg_result choose_tile(cli_bench* bench, const char** out_setting,
+                              uint64_t* out_bytes) {
+  static const char* const settings[] = {"tile_bytes=64KiB", "tile_bytes=0"};
+  teg_result result = TEG_OK;
+  for (size_t i = 0; i < 2; ++i) {
+    bind_room room;
+    result = open_room(bench, settings[i], &room);
+    if (result != TEG_OK) continue;
+    *out_bytes = room.tile_bytes;
+    *out_setting = settings[i];
+    close_room(&room);
+    return TEG_OK;
+  }
+  return result;
+}
+
+teg_result cli_bench_bind(cli_bench* bench) {
+  static const uint32_t counts[] = {1, 4, 16, 64, 256, MOST_TILES};
+  static const uint32_t quick_counts[] = {1, 16};
+  const char* tile_setting = NULL;
+  uint64_t tile_bytes = 0;
+  teg_result result = choose_tile(bench, &tile_setting, &tile_bytes);
+  bind_row rows[MOST_COUNTS] = {0};
+  size_t row_count = bench->is_quick ? 2 : sizeof counts / sizeof *counts;
+  json_t* array = json_array();
+  for (size_t i = 0; result == TEG_OK && i < row_count; ++i) {
+    bind_row* row = &rows[i];
+    row->tile_count = bench->is_quick ? quick_counts[i] : counts[i];
+    result =
+        measure_one_run(bench, tile_setting, row->tile_count, &row->one_run);
+    if (result != TEG_OK) break;
+    result = measure_scattered(bench, tile_setting, row->tile_count,
+                               &row->scattered);
+    add_json(array, row->tile_count, tile_bytes, "one_run", &row->one_run);
+    add_json(array, row->tile_count, tile_bytes, "scattered", &row->scattered);
+  }
+  if (result != TEG_OK) {
+    json_decref(array);
+    return result;
+  }
+  json_object_set_new(bench->json, "bind", array);
+  if (bench->has_tables) print_rows(rows, row_count, tile_bytes);
+  return TEG_OK;
+}
