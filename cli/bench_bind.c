@@ -165,26 +165,20 @@ static teg_result measure_scattered(cli_bench* bench, const char* tile_setting,
 static void print_rows(const bind_row* rows, size_t row_count,
                        uint64_t tile_bytes) {
   static const cli_column columns[] = {
-      {{"", "tiles"}, false},
-      {{"one run:", "map us"}, false},
-      {{"", "unmap us"}, false},
-      {{"driver", "calls"}, false},
-      {{"scattered:", "map us"}, false},
-      {{"", "unmap us"}, false},
-      {{"driver", "calls"}, false},
-      {{"map ratio", "scattered"}, false},
+      {{"", "tiles"}, false},    {{"one run:", "map us"}, false},
+      {{"", "unmap us"}, false}, {{"scattered:", "map us"}, false},
+      {{"", "unmap us"}, false}, {{"map,", "ratio"}, false},
   };
   enum { COLUMNS = sizeof columns / sizeof *columns };
   cli_cell cells[MOST_COUNTS * COLUMNS] = {0};
   for (size_t r = 0; r < row_count; ++r) {
     const bind_row* row = &rows[r];
+    const bind_times* both[] = {&row->one_run, &row->scattered};
     cli_cell* at = &cells[r * COLUMNS];
     cli_bench_cell(at++, cli_grouped(row->tile_count));
-    const bind_times* both[] = {&row->one_run, &row->scattered};
     for (int i = 0; i < 2; ++i) {
       cli_bench_cell(at++, cli_bench_number(both[i]->map_ns / 1000));
       cli_bench_cell(at++, cli_bench_number(both[i]->unmap_ns / 1000));
-      cli_bench_cell(at++, cli_grouped((uint64_t)both[i]->driver_calls));
     }
     cli_bench_cell(
         at, cli_bench_number(row->scattered.map_ns / row->one_run.map_ns));

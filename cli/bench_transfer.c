@@ -50,6 +50,8 @@ typedef struct transfer_lane {
   char* data;   // the program's
   char* plain;  // where memcpy copies to
   uint64_t bytes;
+  uint64_t begin_ns;  // of the last round
+  uint64_t end_ns;
   teg_error err;
   teg_result result;
 } transfer_lane;
@@ -100,6 +102,7 @@ static void* run_lane(void* user) {
   transfer_lane* lane = user;
   transfer_room* room = lane->room;
   pthread_barrier_wait(&room->barrier);
+  lane->begin_ns = cli_bench_now_ns();
   for (uint32_t i = 0; i < room->repeat_count; ++i) {
     if (room->is_memcpy) {
       copy_once(lane);
@@ -107,7 +110,7 @@ static void* run_lane(void* user) {
       lane->result = move_once(lane);
     }
   }
-  pthread_barrier_wait(&room->barrier);
+  lane->end_ns = cli_bench_now_ns();
   return NULL;
 }
 
@@ -117,24 +120,32 @@ static uint64_t bytes_of(const transfer_room* room) {
   return room->lanes[0].bytes * room->thread_count * room->repeat_count;
 }
 
-// Bytes a nanosecond of one round by all threads; 0 when one failed.
+// From the first that began to the last that ended.
+static uint64_t round_ns(const transfer_room* room) {
+  uint64_t begin = room->lanes[0].begin_ns;
+  uint64_t end = room->lanes[0].end_ns;
+  for (uint32_t i = 1; i < room->thread_count; ++i) {
+    const transfer_lane* lane = &room->lanes[i];
+    if (lane->begin_ns < begin) begin = lane->begin_ns;
+    if (lane->end_ns > end) end = lane->end_ns;
+  }
+  return end - begin;
+}
+
+// Bytes a nanosecond of one round by all threads.
 static double run_threads(transfer_room* room) {
   pthread_t threads[MOST_THREADS];
   uint32_t count = room->thread_count;
-  pthread_barrier_init(&room->barrier, NULL, count + 1);
+  pthread_barrier_init(&room->barrier, NULL, count);
   for (uint32_t i = 0; i < count; ++i) {
     if (pthread_create(&threads[i], NULL, run_lane, &room->lanes[i]) != 0) {
       // Those that wait at the barrier cannot be told.
       exit(cli_fail(CLI_FAILED, "transfer: no thread can be made"));
     }
   }
-  pthread_barrier_wait(&room->barrier);
-  uint64_t begin = cli_bench_now_ns();
-  pthread_barrier_wait(&room->barrier);
-  uint64_t end = cli_bench_now_ns();
   for (uint32_t i = 0; i < count; ++i) pthread_join(threads[i], NULL);
   pthread_barrier_destroy(&room->barrier);
-  return (double)bytes_of(room) / (double)(end - begin);
+  return (double)bytes_of(room) / (double)round_ns(room);
 }
 
 static double run_staged(transfer_room* room) {
@@ -269,7 +280,9 @@ static double share_of(double part, double whole) {
   return whole > 0 ? part / whole : 0;
 }
 
-static void print_rows(const transfer_row* rows, size_t row_count) {
+// Without anything to compare with the last two columns are left out.
+static void print_rows(const transfer_row* rows, size_t row_count,
+                       bool has_staged) {
   static const cli_column columns[] = {
       {{"", "way"}, true},         {{"", "size"}, false},
       {{"", "threads"}, false},    {{"", "GB/s"}, false},
@@ -277,10 +290,11 @@ static void print_rows(const transfer_row* rows, size_t row_count) {
       {{"staged", "GB/s"}, false}, {{"of", "staged"}, false},
   };
   enum { COLUMNS = sizeof columns / sizeof *columns };
+  size_t column_count = has_staged ? COLUMNS : COLUMNS - 2;
   cli_cell cells[MOST_ROWS * COLUMNS] = {0};
   for (size_t r = 0; r < row_count; ++r) {
     const transfer_row* row = &rows[r];
-    cli_cell* at = &cells[r * COLUMNS];
+    cli_cell* at = &cells[r * column_count];
     snprintf(at++->text, CLI_MAX_CELL, "%s", way_names[row->way]);
     cli_bench_cell(at++, cli_binary(row->bytes));
     cli_bench_cell(at++, cli_grouped(row->thread_count));
@@ -288,13 +302,15 @@ static void print_rows(const transfer_row* rows, size_t row_count) {
     cli_bench_cell(at++, cli_bench_number(row->memcpy_rate));
     cli_bench_cell(at++,
                    cli_bench_number(share_of(row->rate, row->memcpy_rate)));
+    if (!has_staged) continue;
     cli_bench_cell(at++, cli_bench_number(row->staged_rate));
     cli_bench_cell(at, cli_bench_number(share_of(row->rate, row->staged_rate)));
   }
-  puts(
-      "transfer: bytes to the device and back; threads share the bytes\n"
-      "(staged: one copy through mapped memory, by Vulkan called by hand)");
-  cli_print_table(stdout, columns, COLUMNS, cells, row_count,
+  puts("transfer: bytes to the device and back; threads share the bytes");
+  if (has_staged) {
+    puts("(staged: one copy through mapped memory, by Vulkan called by hand)");
+  }
+  cli_print_table(stdout, columns, column_count, cells, row_count,
                   cli_is_coloured(stdout));
   putchar('\n');
 }
@@ -357,11 +373,12 @@ teg_result cli_bench_transfer(cli_bench* bench) {
   transfer_row rows[MOST_ROWS];
   size_t row_count = 0;
   result = measure_rows(&room, rows, &row_count);
+  bool has_staged = room.vulkan != NULL;
   cli_vulkan_close(room.vulkan);
   teg_device_destroy(room.device);
   teg_options_destroy(room.options);
   if (result != TEG_OK) return result;
   json_object_set_new(bench->json, "transfer", rows_to_json(rows, row_count));
-  if (bench->has_tables) print_rows(rows, row_count);
+  if (bench->has_tables) print_rows(rows, row_count, has_staged);
   return TEG_OK;
 }
