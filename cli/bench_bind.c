@@ -167,7 +167,7 @@ static void print_rows(const bind_row* rows, size_t row_count,
   static const cli_column columns[] = {
       {{"", "tiles"}, false},    {{"one run:", "map us"}, false},
       {{"", "unmap us"}, false}, {{"scattered:", "map us"}, false},
-      {{"", "unmap us"}, false}, {{"map,", "ratio"}, false},
+      {{"", "unmap us"}, false}, {{"ratio", "of map"}, false},
   };
   enum { COLUMNS = sizeof columns / sizeof *columns };
   cli_cell cells[MOST_COUNTS * COLUMNS] = {0};
