@@ -15,12 +15,15 @@ function(tegula_shaders target)
     cmake_path(GET source STEM name)
     cmake_path(ABSOLUTE_PATH source BASE_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}")
     set(header "${folder}/${name}.spv.h")
+    # What it may include lies beside it.
+    cmake_path(GET source PARENT_PATH source_folder)
+    file(GLOB included CONFIGURE_DEPENDS "${source_folder}/*.glsl")
     add_custom_command(
       OUTPUT "${header}"
       COMMAND "${CMAKE_COMMAND}" -E make_directory "${folder}"
       COMMAND "${TEGULA_GLSLANG}" --quiet -V --target-env vulkan1.2 --vn
               "${name}_spv" -o "${header}" "${source}"
-      DEPENDS "${source}"
+      DEPENDS "${source}" ${included}
       VERBATIM)
     target_sources(${target} PRIVATE "${header}")
   endforeach()

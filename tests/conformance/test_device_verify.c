@@ -26,6 +26,13 @@ static const char* const backends[] = {"host", "null", "vulkan"};
 enum { BACKEND_COUNT = sizeof backends / sizeof *backends };
 
 static teg_error err;
+static uint32_t complaint_count;
+
+// What the validation layers say comes here.
+static void complain(void* user, teg_log_level level, const char* line) {
+  if (level > TEG_LOG_WARNING) return;
+  if (complaint_count++ == 0) print_message("warnings; the first: %s\n", line);
+}
 
 #define ASSERT_OK(call)                                           \
   do {                                                            \
@@ -37,6 +44,7 @@ static bool open_fixture(verify_fixture* fx, const char* backend) {
   *fx = (verify_fixture){0};
   teg_device_params params = TEG_DEVICE_PARAMS_INIT;
   params.backend = backend;
+  params.log = (teg_log){complain, NULL, TEG_LOG_WARNING};
   if (teg_device_create(&params, &fx->device, &err) != TEG_OK) {
     print_message("%s\n", err.message);
     return false;
@@ -185,6 +193,7 @@ static void run_on_every_device(void (*test)(verify_fixture* fx)) {
     if (!open_fixture(&fx, backends[i])) continue;
     test(&fx);
     close_fixture(&fx);
+    assert_int_equal(complaint_count, 0);
   }
 }
 
