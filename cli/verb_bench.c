@@ -243,7 +243,7 @@ static int run_part(cli_bench* bench, const bench_part* part) {
     char line[sizeof bench->err.message + 64];
     snprintf(line, sizeof line, "%s is left out: %s", part->name,
              bench->err.message);
-    cli_print_wrapped(stdout, line, cli_width(stdout, 80), 2);
+    cli_print_wrapped(stdout, line, cli_width(stdout, 80) - 2, 2);
     fputc('\n', stdout);
   }
   return CLI_OK;

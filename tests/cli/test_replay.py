@@ -93,6 +93,15 @@ class Table(ReplayCase):
         self.assertRegex(plain, r"0\.00\*")
         self.assertNotIn("\033", self.assert_run(OK, *words).out)
 
+    def test_long_lines_are_broken_on_a_narrow_terminal(self):
+        out = self.on_terminal("replay", "t.csv", "-p", "simple", "--scale",
+                               "1%", "--sessions", "2", columns=80,
+                               NO_COLOR="1").out
+        lines = out.splitlines()
+        self.assertIn("  latency 0; sizes x 0.01; 2 sessions", lines)
+        for line in lines:
+            self.assertLessEqual(len(line), 80)
+
     def test_progress_on_a_terminal_only(self):
         words = ("replay", "t.csv", "-p", "disabled,simple")
         self.assertRegex(self.on_terminal(*words).out, r"\[[#.]{30}\] +\d+ %")
