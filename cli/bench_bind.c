@@ -203,6 +203,17 @@ static void add_json(json_t* array, uint32_t tile_count, uint64_t tile_bytes,
   json_array_append_new(array, object);
 }
 
+static json_t* rows_to_json(const bind_row* rows, size_t row_count,
+                            uint64_t tile_bytes) {
+  json_t* array = json_array();
+  for (size_t r = 0; r < row_count; ++r) {
+    const bind_row* row = &rows[r];
+    add_json(array, row->tile_count, tile_bytes, "one_run", &row->one_run);
+    add_json(array, row->tile_count, tile_bytes, "scattered", &row->scattered);
+  }
+  return array;
+}
+
 // Small tiles where they can be had.
 static teg_result choose_tile(cli_bench* bench, const char** out_setting,
                               uint64_t* out_bytes) {
@@ -221,30 +232,28 @@ static teg_result choose_tile(cli_bench* bench, const char** out_setting,
 }
 
 teg_result cli_bench_bind(cli_bench* bench) {
-  static const uint32_t counts[] = {1, 4, 16, 64, 256, MOST_TILES};
+  static const uint32_t all_counts[] = {1, 4, 16, 64, 256, MOST_TILES};
   static const uint32_t quick_counts[] = {1, 16};
+  const uint32_t* counts = bench->is_quick ? quick_counts : all_counts;
+  size_t row_count = bench->is_quick
+                         ? sizeof quick_counts / sizeof *quick_counts
+                         : sizeof all_counts / sizeof *all_counts;
   const char* tile_setting = NULL;
   uint64_t tile_bytes = 0;
   teg_result result = choose_tile(bench, &tile_setting, &tile_bytes);
   bind_row rows[MOST_COUNTS] = {0};
-  size_t row_count = bench->is_quick ? 2 : sizeof counts / sizeof *counts;
-  json_t* array = json_array();
   for (size_t i = 0; result == TEG_OK && i < row_count; ++i) {
     bind_row* row = &rows[i];
-    row->tile_count = bench->is_quick ? quick_counts[i] : counts[i];
+    row->tile_count = counts[i];
     result =
         measure_one_run(bench, tile_setting, row->tile_count, &row->one_run);
     if (result != TEG_OK) break;
     result = measure_scattered(bench, tile_setting, row->tile_count,
                                &row->scattered);
-    add_json(array, row->tile_count, tile_bytes, "one_run", &row->one_run);
-    add_json(array, row->tile_count, tile_bytes, "scattered", &row->scattered);
   }
-  if (result != TEG_OK) {
-    json_decref(array);
-    return result;
-  }
-  json_object_set_new(bench->json, "bind", array);
+  if (result != TEG_OK) return result;
+  json_object_set_new(bench->json, "bind",
+                      rows_to_json(rows, row_count, tile_bytes));
   if (bench->has_tables) print_rows(rows, row_count, tile_bytes);
   return TEG_OK;
 }

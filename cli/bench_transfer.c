@@ -33,8 +33,8 @@ static const char* const way_names[WAY_COUNT] = {"upload, direct",
 
 typedef struct transfer_row {
   transfer_way way;
-  uint64_t bytes;
   uint32_t thread_count;
+  uint64_t bytes;
   // Bytes a nanosecond; 0 = not measured.
   double rate;
   double memcpy_rate;

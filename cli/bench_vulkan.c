@@ -63,7 +63,12 @@
   X(AllocateDescriptorSets)      \
   X(UpdateDescriptorSets)
 
-enum { MOST_GPUS = 16, MOST_FAMILIES = 32, MOST_DISPATCHES = 64, WORDS = 64 };
+enum {
+  MOST_GPUS = 16,
+  MOST_FAMILIES = 32,
+  MOST_DISPATCHES = 64,
+  WORD_BYTES = 256,  // that the kernel changes
+};
 
 // A buffer with memory of its own.
 typedef struct hand_buffer {
@@ -414,7 +419,7 @@ static bool make_set(cli_vulkan* vk) {
   if (vk->AllocateDescriptorSets(vk->device, &info, &vk->set) < VK_SUCCESS) {
     return false;
   }
-  const VkDescriptorBufferInfo buffers[] = {{vk->words.handle, 0, WORDS * 4},
+  const VkDescriptorBufferInfo buffers[] = {{vk->words.handle, 0, WORD_BYTES},
                                             {vk->parameters.handle, 0, 8}};
   const VkWriteDescriptorSet writes[] = {
       {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
@@ -434,7 +439,7 @@ static bool make_set(cli_vulkan* vk) {
 }
 
 static bool make_dispatches(cli_vulkan* vk) {
-  return make_buffer(vk, WORDS * 4, 0, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
+  return make_buffer(vk, WORD_BYTES, 0, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
                      &vk->words) &&
          make_buffer(vk, (uint64_t)MOST_DISPATCHES * vk->parameter_stride,
                      mapped, 0, &vk->parameters) &&

@@ -14,20 +14,20 @@ typedef struct cli_vulkan cli_vulkan;
 // program was built without Vulkan's headers.
 cli_vulkan* cli_vulkan_open(const cli_bench* bench);
 // NULL is fine.
-void cli_vulkan_close(cli_vulkan* vulkan);
+void cli_vulkan_close(cli_vulkan* vk);
 
 // Makes a buffer on the device and staging memory of |bytes|. Like all below:
 // false when Vulkan fails.
-bool cli_vulkan_reserve(cli_vulkan* vulkan, uint64_t bytes);
+bool cli_vulkan_reserve(cli_vulkan* vk, uint64_t bytes);
 // Copies by the CPU to or from staging memory, and by the device to or from
 // the buffer, and waits. At most what was reserved.
-bool cli_vulkan_upload(cli_vulkan* vulkan, const void* data, uint64_t bytes);
-bool cli_vulkan_download(cli_vulkan* vulkan, void* data, uint64_t bytes);
+bool cli_vulkan_upload(cli_vulkan* vk, const void* data, uint64_t bytes);
+bool cli_vulkan_download(cli_vulkan* vk, void* data, uint64_t bytes);
 
 // Records |count| dispatches, at most 64, with a barrier before each, and
 // submits them. The last batch has been waited for.
-bool cli_vulkan_dispatch(cli_vulkan* vulkan, uint32_t count);
-bool cli_vulkan_wait(cli_vulkan* vulkan);
+bool cli_vulkan_dispatch(cli_vulkan* vk, uint32_t count);
+bool cli_vulkan_wait(cli_vulkan* vk);
 
 // The kernel that is dispatched; NULL as above.
 const uint32_t* cli_vulkan_work_spirv(size_t* out_bytes);

@@ -6,11 +6,15 @@
 # const uint32_t NAME_spv[]: one file of a program includes it, behind <stdint.h>.
 find_program(TEGULA_GLSLANG glslangValidator)
 
+# All of them, for tools that read sources and build nothing.
+add_custom_target(tegula_shader_headers)
+
 function(tegula_shaders target)
   if(NOT TEGULA_GLSLANG)
     message(FATAL_ERROR "glslangValidator is needed (Debian: glslang-tools)")
   endif()
   set(folder "${CMAKE_CURRENT_BINARY_DIR}/${target}_shaders")
+  set(headers)
   foreach(source IN LISTS ARGN)
     cmake_path(GET source STEM name)
     cmake_path(ABSOLUTE_PATH source BASE_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}")
@@ -25,7 +29,11 @@ function(tegula_shaders target)
               "${name}_spv" -o "${header}" "${source}"
       DEPENDS "${source}" ${included}
       VERBATIM)
-    target_sources(${target} PRIVATE "${header}")
+    list(APPEND headers "${header}")
   endforeach()
+  target_sources(${target} PRIVATE ${headers})
+  add_custom_target(${target}_shaders DEPENDS ${headers})
+  add_dependencies(${target} ${target}_shaders)
+  add_dependencies(tegula_shader_headers ${target}_shaders)
   target_include_directories(${target} SYSTEM PRIVATE "${folder}")
 endfunction()

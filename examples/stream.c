@@ -10,7 +10,13 @@
 
 #include "stream.spv.h"  // made of stream.comp by glslangValidator
 
-enum { WORDS = 1 << 18, SIZE = WORDS * 4, GROUP_WORDS = 64 };
+enum {
+  WORDS = 1 << 18,
+  SIZE = WORDS * 4,
+  LARGE_WORDS = 2 * WORDS,
+  LARGE_SIZE = 2 * SIZE,
+  GROUP_WORDS = 64,
+};
 
 static teg_error err;
 
@@ -96,8 +102,8 @@ int main(int argc, char** argv) {
   teg_kernel* kernel = make_kernel(device);
   printf("device: %s\n", teg_device_backend_name(device));
 
-  static float words[2 * WORDS];
-  for (int i = 0; i < 2 * WORDS; ++i) words[i] = (float)i;
+  static float words[LARGE_WORDS];
+  for (int i = 0; i < LARGE_WORDS; ++i) words[i] = (float)i;
   teg_buffer* small[4];
   for (int i = 0; i < 4; ++i) {
     small[i] = make_buffer(session, SIZE);
@@ -111,20 +117,20 @@ int main(int argc, char** argv) {
   // Two that are not neighbours go, before their commands have run.
   teg_buffer_destroy(small[0]);
   teg_buffer_destroy(small[2]);
-  teg_buffer* large = make_buffer(session, 2 * SIZE);
+  teg_buffer* large = make_buffer(session, LARGE_SIZE);
   teg_stats after = stats_of(device);
   printf("2 of them gone, 1 of 2 MiB made: %.1f MiB reserved, %d tiles moved\n",
          (double)after.reserved_bytes / (1 << 20),
          (int)(after.tiles_remapped_count - before.tiles_remapped_count));
-  check(teg_stream_write(stream, large, 0, words, 2 * SIZE, &err));
-  run(stream, kernel, large, 2 * WORDS, 3);
+  check(teg_stream_write(stream, large, 0, words, LARGE_SIZE, &err));
+  run(stream, kernel, large, LARGE_WORDS, 3);
 
-  static float got[2 * WORDS];
+  static float got[LARGE_WORDS];
   int wrong = 0;
   check(teg_stream_read(stream, small[1], 0, got, SIZE, &err));
   for (int i = 0; i < WORDS; ++i) wrong += got[i] != words[i] * 2;
-  check(teg_stream_read(stream, large, 0, got, 2 * SIZE, &err));
-  for (int i = 0; i < 2 * WORDS; ++i) wrong += got[i] != words[i] * 3;
+  check(teg_stream_read(stream, large, 0, got, LARGE_SIZE, &err));
+  for (int i = 0; i < LARGE_WORDS; ++i) wrong += got[i] != words[i] * 3;
   after = stats_of(device);
   printf("read back: %d words wrong\n", wrong);
   printf("written: %.1f MiB directly, %.1f MiB through the staging ring\n",
