@@ -26,9 +26,10 @@ typedef struct bind_row {
 
 typedef struct bind_room {
   cli_bench* bench;
+  teg_options* options;
   teg_device* device;
-  teg_session* session;
   uint64_t tile_bytes;
+  teg_session* session;  // of one measurement, with its buffers
   teg_buffer* growing[3];
 } bind_room;
 
@@ -43,64 +44,62 @@ static teg_stats stats_of(const bind_room* room) {
   return stats;
 }
 
-static void close_room(bind_room* room) {
-  for (int i = 0; i < 3; ++i) teg_buffer_destroy(room->growing[i]);
-  teg_session_destroy(room->session);
-  teg_device_destroy(room->device);
-}
-
-static teg_result make_growing(bind_room* room) {
-  teg_buffer_params params = TEG_BUFFER_PARAMS_INIT;
-  params.lifetime = TEG_LIFETIME_STATE;
-  params.size = room->tile_bytes;
-  params.max_size = (2 * MOST_TILES + 1) * room->tile_bytes;
-  for (int i = 0; i < 3; ++i) {
-    teg_result result = teg_buffer_create(room->session, &params,
-                                          &room->growing[i], &room->bench->err);
-    if (result != TEG_OK) return result;
-  }
-  return TEG_OK;
-}
-
-// Opens the device. Without slack a heap is as large as what asks for it.
+// The device once for all measurements: a driver may allow a process only so
+// many. Without slack a heap is as large as what asks for it.
 static teg_result open_room(cli_bench* bench, const char* tile_setting,
                             bind_room* room) {
   *room = (bind_room){.bench = bench};
   const char* const settings[] = {"policy=tiled", "slack=0", "heap_max=16GiB",
                                   tile_setting, NULL};
-  teg_options* options = NULL;
-  teg_result result = cli_bench_open(bench, settings, &options, &room->device);
+  teg_result result =
+      cli_bench_open(bench, settings, &room->options, &room->device);
   if (result != TEG_OK) return result;
   teg_backend_caps caps = {.struct_size = sizeof caps};
   teg_device_get_caps(room->device, &caps);
   room->tile_bytes = caps.tile_bytes;
-  if (caps.remap == TEG_REMAP_NONE) {
-    result = cli_bench_fail(bench, TEG_UNSUPPORTED, "%s cannot move tiles",
-                            bench->backend);
+  return TEG_OK;
+}
+
+static void close_room(bind_room* room) {
+  teg_device_destroy(room->device);
+  teg_options_destroy(room->options);
+}
+
+// A new session with three buffers of a tile each, and no other memory.
+static teg_result begin_layout(bind_room* room) {
+  teg_error* err = &room->bench->err;
+  teg_result result = cli_bench_session(room->bench, room->device,
+                                        room->options, &room->session);
+  teg_buffer_params params = TEG_BUFFER_PARAMS_INIT;
+  params.lifetime = TEG_LIFETIME_STATE;
+  params.size = room->tile_bytes;
+  params.max_size = (2 * MOST_TILES + 1) * room->tile_bytes;
+  for (int i = 0; result == TEG_OK && i < 3; ++i) {
+    result = teg_buffer_create(room->session, &params, &room->growing[i], err);
   }
-  if (result == TEG_OK) {
-    result = cli_bench_session(bench, room->device, options, &room->session);
-  }
-  if (result == TEG_OK) result = make_growing(room);
-  teg_options_destroy(options);
-  if (result != TEG_OK) close_room(room);
   return result;
+}
+
+static void end_layout(bind_room* room) {
+  teg_session_destroy(room->session);
+  room->session = NULL;
+  (void)teg_device_trim(room->device, TEG_TRIM_ALL);
 }
 
 // Buffer |from|, which has a tile more than |tile_count|, hands them to |to|.
 static teg_result hand_over(bind_room* room, int from, int to,
                             uint32_t tile_count, bind_times* times) {
-  uint64_t begin = cli_bench_now_ns();
+  uint64_t unmap_begin = cli_bench_now_ns();
   teg_result result = resize(room, from, 1);
-  uint64_t middle = cli_bench_now_ns();
+  uint64_t unmap_end = cli_bench_now_ns();
   if (result != TEG_OK) return result;
   teg_stats before = stats_of(room);
-  uint64_t after_stats = cli_bench_now_ns();
+  uint64_t map_begin = cli_bench_now_ns();
   result = resize(room, to, tile_count + 1);
-  uint64_t end = cli_bench_now_ns();
+  uint64_t map_end = cli_bench_now_ns();
   teg_stats after = stats_of(room);
-  *times = (bind_times){.map_ns = (double)(end - after_stats),
-                        .unmap_ns = (double)(middle - begin),
+  *times = (bind_times){.map_ns = (double)(map_end - map_begin),
+                        .unmap_ns = (double)(unmap_end - unmap_begin),
                         .driver_calls = (double)(after.driver_call_count -
                                                  before.driver_call_count)};
   return result;
@@ -128,37 +127,32 @@ static teg_result measure_hand_overs(bind_room* room, uint32_t tile_count,
   return TEG_OK;
 }
 
-static teg_result measure_one_run(cli_bench* bench, const char* tile_setting,
-                                  uint32_t tile_count, bind_times* out_times) {
-  bind_room room;
-  teg_result result = open_room(bench, tile_setting, &room);
-  if (result != TEG_OK) return result;
-  result = resize(&room, 0, tile_count + 1);
+static teg_result measure_one_run(bind_room* room, uint32_t tile_count,
+                                  bind_times* out_times) {
+  teg_result result = begin_layout(room);
+  if (result == TEG_OK) result = resize(room, 0, tile_count + 1);
   if (result == TEG_OK) {
-    result = measure_hand_overs(&room, tile_count, out_times);
+    result = measure_hand_overs(room, tile_count, out_times);
   }
-  close_room(&room);
+  end_layout(room);
   return result;
 }
 
 // Buffer 2 lets one heap go, from which it and buffer 0 then grow in turns:
 // every other tile is of the other.
-static teg_result measure_scattered(cli_bench* bench, const char* tile_setting,
-                                    uint32_t tile_count,
+static teg_result measure_scattered(bind_room* room, uint32_t tile_count,
                                     bind_times* out_times) {
-  bind_room room;
-  teg_result result = open_room(bench, tile_setting, &room);
-  if (result != TEG_OK) return result;
-  result = resize(&room, 2, 2 * tile_count + 1);
-  if (result == TEG_OK) result = resize(&room, 2, 1);
+  teg_result result = begin_layout(room);
+  if (result == TEG_OK) result = resize(room, 2, 2 * tile_count + 1);
+  if (result == TEG_OK) result = resize(room, 2, 1);
   for (uint32_t i = 2; result == TEG_OK && i <= tile_count + 1; ++i) {
-    result = resize(&room, 0, i);
-    if (result == TEG_OK) result = resize(&room, 2, i);
+    result = resize(room, 0, i);
+    if (result == TEG_OK) result = resize(room, 2, i);
   }
   if (result == TEG_OK) {
-    result = measure_hand_overs(&room, tile_count, out_times);
+    result = measure_hand_overs(room, tile_count, out_times);
   }
-  close_room(&room);
+  end_layout(room);
   return result;
 }
 
@@ -214,21 +208,17 @@ static json_t* rows_to_json(const bind_row* rows, size_t row_count,
   return array;
 }
 
-// Small tiles where they can be had.
-static teg_result choose_tile(cli_bench* bench, const char** out_setting,
-                              uint64_t* out_bytes) {
-  static const char* const settings[] = {"tile_bytes=64KiB", "tile_bytes=0"};
-  teg_result result = TEG_OK;
-  for (size_t i = 0; i < 2; ++i) {
-    bind_room room;
-    result = open_room(bench, settings[i], &room);
-    if (result != TEG_OK) continue;
-    *out_bytes = room.tile_bytes;
-    *out_setting = settings[i];
-    close_room(&room);
-    return TEG_OK;
-  }
-  return result;
+// With small tiles where they can be had.
+static teg_result open_best_room(cli_bench* bench, bind_room* room) {
+  teg_result result = open_room(bench, "tile_bytes=64KiB", room);
+  if (result != TEG_OK) result = open_room(bench, "tile_bytes=0", room);
+  if (result != TEG_OK) return result;
+  teg_backend_caps caps = {.struct_size = sizeof caps};
+  teg_device_get_caps(room->device, &caps);
+  if (caps.remap != TEG_REMAP_NONE) return TEG_OK;
+  close_room(room);
+  return cli_bench_fail(bench, TEG_UNSUPPORTED, "%s cannot move tiles",
+                        bench->backend);
 }
 
 teg_result cli_bench_bind(cli_bench* bench) {
@@ -238,22 +228,20 @@ teg_result cli_bench_bind(cli_bench* bench) {
   size_t row_count = bench->is_quick
                          ? sizeof quick_counts / sizeof *quick_counts
                          : sizeof all_counts / sizeof *all_counts;
-  const char* tile_setting = NULL;
-  uint64_t tile_bytes = 0;
-  teg_result result = choose_tile(bench, &tile_setting, &tile_bytes);
+  bind_room room;
+  teg_result result = open_best_room(bench, &room);
+  if (result != TEG_OK) return result;
   bind_row rows[MOST_COUNTS] = {0};
   for (size_t i = 0; result == TEG_OK && i < row_count; ++i) {
-    bind_row* row = &rows[i];
-    row->tile_count = counts[i];
-    result =
-        measure_one_run(bench, tile_setting, row->tile_count, &row->one_run);
+    rows[i].tile_count = counts[i];
+    result = measure_one_run(&room, counts[i], &rows[i].one_run);
     if (result != TEG_OK) break;
-    result = measure_scattered(bench, tile_setting, row->tile_count,
-                               &row->scattered);
+    result = measure_scattered(&room, counts[i], &rows[i].scattered);
   }
+  close_room(&room);
   if (result != TEG_OK) return result;
   json_object_set_new(bench->json, "bind",
-                      rows_to_json(rows, row_count, tile_bytes));
-  if (bench->has_tables) print_rows(rows, row_count, tile_bytes);
+                      rows_to_json(rows, row_count, room.tile_bytes));
+  if (bench->has_tables) print_rows(rows, row_count, room.tile_bytes);
   return TEG_OK;
 }
