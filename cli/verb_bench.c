@@ -124,8 +124,8 @@ double cli_bench_median(cli_bench_values* values) {
 
 cli_text cli_bench_number(double value) {
   if (!(value > 0)) return (cli_text){"-"};
-  if (value >= 1000) return cli_grouped((uint64_t)(value + 0.5));
-  return cli_fixed(value, value < 10 ? 2 : value < 100 ? 1 : 0);
+  if (value >= 999.5) return cli_grouped((uint64_t)(value + 0.5));
+  return cli_fixed(value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0);
 }
 
 void cli_bench_cell(cli_cell* cell, cli_text text) {
