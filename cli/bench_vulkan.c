@@ -13,7 +13,7 @@
 #include <string.h>
 #include <vulkan/vulkan_core.h>
 
-#include <bench_work.spv.h>
+#include "bench_work.spv.h"
 
 #define GLOBAL_FUNCTIONS(X) X(CreateInstance)
 #define INSTANCE_FUNCTIONS(X)               \

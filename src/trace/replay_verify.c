@@ -18,8 +18,8 @@
 #include "base/error.h"
 
 #ifdef TEGI_HAS_VULKAN
-#include <replay_check.spv.h>
-#include <replay_stamp.spv.h>
+#include "replay_check.spv.h"
+#include "replay_stamp.spv.h"
 #define SPIRV_OF(words) .spirv = (words), .spirv_bytes = sizeof(words)
 #else
 #define SPIRV_OF(words) .spirv = NULL
