@@ -42,6 +42,7 @@ int cli_policies(int argc, char** argv);
 int cli_info(int argc, char** argv);
 int cli_convert(int argc, char** argv);
 int cli_replay(int argc, char** argv);
+int cli_measure(int argc, char** argv);  // bench
 
 // Prints "tegula: ..." and a newline to stderr. Returns |code|.
 int cli_fail(int code, const char* format, ...)

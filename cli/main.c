@@ -15,6 +15,8 @@ static const cli_verb verbs[] = {
      cli_replay},
     {"info", "say what is in a trace", cli_info},
     {"convert", "write a trace in another format", cli_convert},
+    {"bench", "measure binds, transfers and dispatches on a device",
+     cli_measure},
     {"devices", "list devices and what they can do", cli_devices},
     {"options", "list every option: key, range, default, meaning", cli_options},
     {"policies", "list the policies and what they keep", cli_policies},

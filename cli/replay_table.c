@@ -86,7 +86,10 @@ static const table_figure figures[] = {
     {{{"", "fail"}, false}, FORM_COUNT, true, false, AT(failures), 8},
 };
 
-enum { FIGURE_COUNT = sizeof figures / sizeof figures[0] };
+enum {
+  FIGURE_COUNT = sizeof figures / sizeof figures[0],
+  INDENT = 2,  // of broken lines
+};
 
 static double value_of(const table_figure* figure,
                        const teg_replay_result* row) {
@@ -170,7 +173,7 @@ static void mark_best(const cli_trace* trace, cli_cell* cells, size_t column) {
   }
 }
 
-static void print_headline(FILE* stream, const cli_trace* trace,
+static void write_headline(FILE* stream, const cli_trace* trace,
                            bool is_coloured) {
   const teg_replay_result* row = &trace->rows[0];
   char name[sizeof trace->name];
@@ -189,13 +192,26 @@ static void print_headline(FILE* stream, const cli_trace* trace,
   }
   fprintf(stream, "; batches of %" PRIu64 ", latency %" PRIu64,
           row->batch_requests, row->latency_batches);
+  if (row->scale < 1) fprintf(stream, "; sizes x %g", row->scale);
   if (row->session_count > 1) {
     fprintf(stream, "; %" PRIu64 " sessions", row->session_count);
   }
   if (row->repeat_count > 1) {
     fprintf(stream, "; %" PRIu64 " times", row->repeat_count);
   }
-  fputc('\n', stream);
+}
+
+// Broken to lines where the terminal is narrow.
+static void print_headline(FILE* stream, const cli_trace* trace,
+                           bool is_coloured) {
+  char* text = NULL;
+  size_t size = 0;
+  FILE* line = open_memstream(&text, &size);
+  if (!line) return;
+  write_headline(line, trace, is_coloured);
+  fclose(line);
+  cli_print_wrapped(stream, text, cli_width(stream, SIZE_MAX) - INDENT, INDENT);
+  free(text);
 }
 
 static bool has_failures(const cli_trace* trace) {
@@ -262,12 +278,18 @@ void cli_print_results(FILE* stream, const cli_trace* trace) {
 }
 
 void cli_print_legend(FILE* stream) {
-  fprintf(stream,
-          "MB = 1,000,000 bytes. reserved: most taken from the device at once; "
-          "ratio: that / peak live;\nrun ratio: the same without the weights. "
-          "allocs: device allocations; moved: tiles remapped;\n"
-          "/late: a run, in the second half of the runs. "
-          "ns/op: one create or destroy, without driver and "
-          "waits.%s\n",
-          cli_is_coloured(stream) ? "" : " *: the best of the trace.");
+  static const char* const lines[] = {
+      "MB = 1,000,000 bytes. reserved: most taken from the device at once; "
+      "ratio: that / peak live;",
+      "run ratio: the same without the weights. allocs: device allocations; "
+      "moved: tiles remapped;",
+      "/late: a run, in the second half of the runs. ns/op: one create or "
+      "destroy, without driver and waits."};
+  size_t width = cli_width(stream, SIZE_MAX) - INDENT;
+  cli_print_wrapped(stream, lines[0], width, INDENT);
+  cli_print_wrapped(stream, lines[1], width, INDENT);
+  char last[256];
+  snprintf(last, sizeof last, "%s%s", lines[2],
+           cli_is_coloured(stream) ? "" : " *: the best of the trace.");
+  cli_print_wrapped(stream, last, width, INDENT);
 }

@@ -24,6 +24,7 @@ enum {
   KEY_REPEAT,
   KEY_BATCH,
   KEY_LATENCY,
+  KEY_SCALE,
   KEY_VERIFY,
   KEY_JSON,
   KEY_REPORT,
@@ -69,8 +70,14 @@ static const struct argp_option replay_options[] = {
     {"batch", KEY_BATCH, "N", 0, "Requests in a batch (32)", 2},
     {"latency", KEY_LATENCY, "L", 0,
      "Batch k is complete when batch k+L is submitted (0)", 2},
+    {"scale", KEY_SCALE, "F", 0,
+     "Multiply sizes by F, such as 0.01 or 1%, so that a trace fits a small "
+     "device (1)",
+     2},
     {"verify", KEY_VERIFY, NULL, 0,
-     "Stamp every buffer's memory, and check the stamps when it is freed", 2},
+     "Stamp every buffer's memory by a kernel, and check the stamps by another "
+     "when it is freed",
+     2},
     {NULL, 0, NULL, 0, "What comes out:", 3},
     {"json", KEY_JSON, "FILE", 0,
      "Write a JSON array; - writes it in place of the table", 3},
@@ -111,6 +118,23 @@ static void set_device(replay_request* request, const char* text) {
       (uint32_t)cli_number("--device", colon + 1, 0, 1023);
 }
 
+// "0.01" or "1%".
+static double parse_scale(const char* text) {
+  char* end = NULL;
+  double scale = strtod(text, &end);
+  bool is_number = end != text;
+  if (is_number && *end == '%') {
+    scale /= 100;
+    ++end;
+  }
+  // Not a number is not in between.
+  if (is_number && *end == '\0' && scale >= 1e-6 && scale <= 1) return scale;
+  exit(cli_fail(CLI_USAGE,
+                "--scale: \"%s\" is not a number from 0.000001 to 1, nor as "
+                "much in percent",
+                text));
+}
+
 static error_t parse_number(int key, const char* text,
                             teg_replay_params* params) {
   switch (key) {
@@ -127,6 +151,9 @@ static error_t parse_number(int key, const char* text,
     case KEY_LATENCY:
       params->latency_batches =
           (uint32_t)cli_number("--latency", text, 0, 4096);
+      return 0;
+    case KEY_SCALE:
+      params->scale = parse_scale(text);
       return 0;
     default:
       return ARGP_ERR_UNKNOWN;

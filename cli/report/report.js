@@ -585,6 +585,7 @@
     const ways = [row.device];
     if (row.tile_bytes) ways.push(`tiles of ${binary(row.tile_bytes)}`);
     ways.push(`batches of ${row.batch_requests}`, `latency ${row.latency_batches}`);
+    if (row.scale < 1) ways.push(`sizes x ${row.scale}`);
     if (row.session_count > 1) ways.push(`${row.session_count} sessions`);
     if (row.repeat_count > 1) ways.push(`${row.repeat_count} times`);
     return `${parts.join(", ")}. Replayed on ${ways.join(", ")}.`;

@@ -75,9 +75,10 @@ TEG_API void teg_replay_get_info(const teg_replay* replay,
 typedef uint32_t teg_replay_flags;
 enum {
   TEG_REPLAY_NONE = 0,
-  // Every buffer's memory is stamped by a recorded command when it is created
-  // (both ends and places inside) and checked by another just before it is
-  // destroyed. Times then include the stamps.
+  // Every buffer's memory is stamped by a kernel when it is created (both ends
+  // and places inside, whole 32-bit words) and checked by another just before
+  // it is destroyed. Times then include the stamps; the staging memory that
+  // kernels take their parameters from counts as reserved.
   TEG_REPLAY_VERIFY = 1u << 0,
 };
 
@@ -89,13 +90,16 @@ typedef int (*teg_replay_progress)(void* user, uint64_t done_count,
 typedef struct teg_replay_params {
   uint32_t struct_size;
   teg_replay_flags flags;
-  const char* backend;         // "host", "null"; NULL = "host"
-  uint32_t device_index;       // which of the backend's devices
-  uint32_t batch_requests;     // 1 .. 2^20; 0 = 32
-  uint32_t latency_batches;    // 0 .. 4096
-  uint32_t session_count;      // 1 .. 1024; 0 = 1
-  uint32_t repeat_count;       // 1 .. 2^20; 0 = 1
-  uint32_t reserved;           // 0
+  const char* backend;       // "host", "null", "vulkan"; NULL = "host"
+  uint32_t device_index;     // which of the backend's devices
+  uint32_t batch_requests;   // 1 .. 2^20; 0 = 32
+  uint32_t latency_batches;  // 0 .. 4096
+  uint32_t session_count;    // 1 .. 1024; 0 = 1
+  uint32_t repeat_count;     // 1 .. 2^20; 0 = 1
+  uint32_t reserved;         // 0
+  double scale;  // sizes are multiplied by it and rounded up to 256 bytes, so
+                 // that a trace fits a small device: 1e-6 .. 1; 0 = 1, and
+                 // nothing is rounded
   const teg_options* options;  // device and session options, `policy` among
                                // them; NULL = defaults. `completion` is set to
                                // "told" whatever it says.
@@ -104,12 +108,12 @@ typedef struct teg_replay_params {
   teg_log log;  // the device's; all-zero = silent
 } teg_replay_params;
 
-#define TEG_REPLAY_PARAMS_INIT                                                \
-  {                                                                           \
-    sizeof(teg_replay_params), TEG_REPLAY_NONE, NULL, 0, 0, 0, 0, 0, 0, NULL, \
-        NULL, NULL, {                                                         \
-      NULL, NULL, TEG_LOG_ERROR                                               \
-    }                                                                         \
+#define TEG_REPLAY_PARAMS_INIT                                             \
+  {                                                                        \
+    sizeof(teg_replay_params), TEG_REPLAY_NONE, NULL, 0, 0, 0, 0, 0, 0, 0, \
+        NULL, NULL, NULL, {                                                \
+      NULL, NULL, TEG_LOG_ERROR                                            \
+    }                                                                      \
   }
 
 // X(kind, field, unit, help): every figure of a result, in the order in which
@@ -126,6 +130,7 @@ typedef struct teg_replay_params {
   X(COUNT, repeat_count, "", "times the part after LOAD_END was played")       \
   X(COUNT, batch_requests, "", "allocations and frees a batch")                \
   X(COUNT, latency_batches, "", "batches that ran behind")                     \
+  X(NUMBER, scale, "", "what sizes were multiplied by")                        \
   X(COUNT, events, "", "events played, marks included")                        \
   X(COUNT, operations, "", "buffers created plus buffers destroyed")           \
   X(COUNT, runs, "", "runs that were played to their end")                     \
@@ -198,7 +203,7 @@ typedef struct teg_replay_result {
 //           |failures|, |failure| and |verify_mismatches|;
 //           TEG_INVALID, TEG_NOT_FOUND, TEG_UNAVAILABLE ... when the device or
 //           a session could not be made; TEG_UNSUPPORTED when verifying on a
-//           device that runs no host code; TEG_END when |progress| ended it;
+//           device that runs no kernels; TEG_END when |progress| ended it;
 //           TEG_OUT_OF_HOST_MEMORY
 // Threads: any. May block: yes. Since 0.1
 TEG_API TEG_NODISCARD teg_result teg_replay_run(const teg_replay* replay,

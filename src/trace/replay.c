@@ -27,15 +27,17 @@ enum {
   MIN_TIMED_LOOK_STEP = 64,
 };
 
+#define MIN_SCALE 1e-6
+
 // One session and what it has in hand.
 typedef struct replay_player {
   teg_session* session;
   teg_stream* stream;
-  teg_buffer** buffers;        // by slot; NULL = none
-  tegi_replay_stamp** stamps;  // by slot; NULL when nothing is verified
-  tegi_replay_stamp_queue checked;
-  uint64_t last_time_ns;  // of the trace, up to which the clock has counted
-  uint32_t batch_left;    // requests until the batch is full
+  teg_buffer** buffers;       // by slot; NULL = none
+  tegi_replay_stamp* stamps;  // by slot; NULL when nothing is verified
+  teg_buffer* results;        // of the checks; NULL when nothing is verified
+  uint64_t last_time_ns;      // of the trace, up to which the clock has counted
+  uint32_t batch_left;        // requests until the batch is full
   bool is_in_run;
 } replay_player;
 
@@ -53,6 +55,7 @@ typedef struct replay_engine {
   tegi_replay_timeline timeline;
   tegi_replay_verify verify;
   bool is_verifying;
+  teg_stats opened;     // what the device held before the first event
   bool is_loaded;       // every session has played its turn 0
   uint32_t block_left;  // operations of the block from the next look on
   uint32_t look_step;   // operations from one look to the next; divides a block
@@ -100,9 +103,21 @@ static bool fail_replay(replay_engine* engine, const teg_error* err,
 // ---------------------------------------------------------------------------
 // Looking at the device; the timer stands still
 
+static uint64_t above(uint64_t value, uint64_t floor) {
+  return value > floor ? value - floor : 0;
+}
+
 static teg_stats device_stats(const replay_engine* engine) {
   teg_stats stats = {.struct_size = sizeof stats};
   teg_device_get_stats(engine->device, &stats);
+  // What verifying itself has held from the beginning is left out.
+  const teg_stats* opened = &engine->opened;
+  stats.live_bytes = above(stats.live_bytes, opened->live_bytes);
+  stats.peak_live_bytes = above(stats.peak_live_bytes, opened->live_bytes);
+  stats.mapped_bytes = above(stats.mapped_bytes, opened->mapped_bytes);
+  stats.reserved_bytes = above(stats.reserved_bytes, opened->reserved_bytes);
+  stats.peak_reserved_bytes =
+      above(stats.peak_reserved_bytes, opened->reserved_bytes);
   return stats;
 }
 
@@ -168,9 +183,6 @@ static bool wait_for(replay_engine* engine, replay_player* player,
                      uint64_t serial) {
   teg_error err;
   teg_result result = teg_stream_wait(player->stream, serial, &err);
-  if (engine->is_verifying) {
-    tegi_replay_verify_collect(&engine->verify, &player->checked, serial);
-  }
   if (result == TEG_OK) return true;
   fail_replay(engine, &err, "a batch");
   return result == TEG_HAZARD;  // the memory is as before: go on
@@ -196,8 +208,8 @@ static bool stamp(replay_engine* engine, replay_player* player,
   teg_error err;
   uint64_t index = (uint64_t)(event - engine->replay->events);
   teg_result result = tegi_replay_verify_stamp(
-      &engine->verify, player->stream, player->buffers[event->slot],
-      event->size, index, &player->stamps[event->slot], &err);
+      &engine->verify, player->stream, player->buffers[event->slot], index,
+      &player->stamps[event->slot], &err);
   return result == TEG_OK || fail_replay(engine, &err, "a stamp");
 }
 
@@ -206,11 +218,12 @@ static bool release(replay_engine* engine, replay_player* player,
                     uint32_t slot) {
   teg_buffer* buffer = player->buffers[slot];
   bool is_ok = true;
-  if (player->stamps && player->stamps[slot]) {
+  if (player->stamps && player->stamps[slot].number) {
     teg_error err;
-    teg_result result = tegi_replay_verify_check(
-        player->stamps[slot], &player->checked, player->stream, buffer, &err);
-    player->stamps[slot] = NULL;
+    teg_result result =
+        tegi_replay_verify_check(&engine->verify, &player->stamps[slot],
+                                 player->stream, buffer, player->results, &err);
+    player->stamps[slot].number = 0;
     if (result != TEG_OK) is_ok = fail_replay(engine, &err, "a check");
   }
   player->buffers[slot] = NULL;
@@ -218,18 +231,26 @@ static bool release(replay_engine* engine, replay_player* player,
   return is_ok;
 }
 
+// The size of what |event| allocates, scaled.
+static inline uint64_t size_of(const replay_engine* engine,
+                               const tegi_replay_event* event) {
+  double scale = engine->params.scale;
+  if (scale == 1) return event->size;
+  return tegi_replay_scaled_size(event->size, scale);
+}
+
 static bool fail_create(replay_engine* engine, const tegi_replay_event* event,
                         const teg_error* err) {
   char what[96];
   snprintf(what, sizeof what, "event %zu, a buffer of %" PRIu64 " bytes",
-           (size_t)(event - engine->replay->events), event->size);
+           (size_t)(event - engine->replay->events), size_of(engine, event));
   return fail_replay(engine, err, what);
 }
 
 static inline bool create(replay_engine* engine, replay_player* player,
                           teg_buffer_params* params,
                           const tegi_replay_event* event) {
-  params->size = event->size;
+  params->size = size_of(engine, event);
   params->lifetime = (teg_lifetime)event->lifetime;
   params->flags = event->buffer_flags;
   teg_error err;
@@ -450,10 +471,6 @@ static double ratio(uint64_t part, uint64_t whole) {
   return whole ? (double)part / (double)whole : 0;
 }
 
-static uint64_t above(uint64_t value, uint64_t floor) {
-  return value > floor ? value - floor : 0;
-}
-
 static void fill_bytes(replay_engine* engine) {
   teg_replay_result* result = engine->result;
   const tegi_replay_timeline* timeline = &engine->timeline;
@@ -589,10 +606,7 @@ static bool open_device(replay_engine* engine) {
   engine->result->tile_bytes = caps.tile_bytes;
   snprintf(engine->result->device, sizeof engine->result->device, "%s",
            teg_device_backend_name(engine->device));
-  if (!engine->is_verifying) return true;
-  result =
-      tegi_replay_verify_open(&engine->verify, engine->device, engine->err);
-  return result == TEG_OK || fail_call(engine, result);
+  return true;
 }
 
 static bool open_player(replay_engine* engine, replay_player* player,
@@ -615,7 +629,17 @@ static bool open_player(replay_engine* engine, replay_player* player,
   if (!engine->is_verifying) return true;
   player->stamps =
       tegi_host_calloc(&engine->host, slots, sizeof *player->stamps);
-  return player->stamps || fail_no_memory(engine);
+  if (!player->stamps) return fail_no_memory(engine);
+  result = tegi_replay_verify_begin(player->session, player->stream,
+                                    &player->results, engine->err);
+  return result == TEG_OK || fail_call(engine, result);
+}
+
+static bool open_verify(replay_engine* engine) {
+  if (!engine->is_verifying) return true;
+  teg_result result =
+      tegi_replay_verify_open(&engine->verify, engine->device, engine->err);
+  return result == TEG_OK || fail_call(engine, result);
 }
 
 static bool open_players(replay_engine* engine) {
@@ -629,7 +653,29 @@ static bool open_players(replay_engine* engine) {
   snprintf(engine->result->policy_in_use, sizeof engine->result->policy_in_use,
            "%s",
            teg_session_policy(engine->players[0].session, TEG_LIFETIME_RUN));
+  if (engine->is_verifying) engine->opened = device_stats(engine);
   return true;
+}
+
+// ---------------------------------------------------------------------------
+// The end
+
+// Adds up what the checks of |player| found, all of which are submitted.
+static void read_changes(replay_engine* engine, replay_player* player) {
+  teg_replay_result* result = engine->result;
+  tegi_replay_changes changes;
+  teg_error err;
+  if (tegi_replay_verify_read(&engine->verify, player->stream, player->results,
+                              &changes, &err) != TEG_OK) {
+    fail_replay(engine, &err, "the results of the checks");
+    return;
+  }
+  uint64_t before = result->verify_mismatches;
+  result->verify_mismatches += changes.buffer_count;
+  if (before > 0 || changes.buffer_count == 0) return;
+  const tegi_replay_event* event = &engine->replay->events[changes.event_index];
+  tegi_replay_changes_describe(&changes, size_of(engine, event),
+                               &result->mismatch);
 }
 
 // Destroys what is still alive; when verifying, waits for the last checks.
@@ -639,6 +685,7 @@ static void close_player(replay_engine* engine, replay_player* player) {
     release(engine, player, slot);
   }
   if (player->session) submit(engine, player, 0);
+  if (player->results) read_changes(engine, player);
   teg_session_destroy(player->session);
   tegi_host_free(&engine->host, player->buffers,
                  slots * sizeof *player->buffers);
@@ -655,10 +702,6 @@ static void close_all(replay_engine* engine) {
   tegi_replay_verify_close(&engine->verify);
   teg_device_destroy(engine->device);
   teg_options_destroy(engine->options);
-  engine->result->mismatch = engine->verify.mismatch;
-  engine->result->verify_mismatches =
-      tegi_load_acquire(&engine->verify.mismatch_count);
-  tegi_replay_verify_deinit(&engine->verify);
   tegi_replay_timer_deinit(&engine->timer);
   tegi_replay_timeline_deinit(&engine->timeline);
 }
@@ -680,6 +723,11 @@ static teg_result check_params(const teg_replay_params* params,
   TEG_REQUIRE(params->repeat_count <= MAX_REPEATS, err,
               "replay: a trace is repeated 1 to %d times, not %" PRIu32,
               MAX_REPEATS, params->repeat_count);
+  // Not a number is none of these.
+  TEG_REQUIRE(
+      params->scale == 0 || (params->scale >= MIN_SCALE && params->scale <= 1),
+      err, "replay: sizes are scaled by %g to 1, not by %g", MIN_SCALE,
+      params->scale);
   return TEG_OK;
 }
 
@@ -689,6 +737,7 @@ static void set_defaults(teg_replay_params* params) {
   }
   if (params->session_count == 0) params->session_count = 1;
   if (params->repeat_count == 0) params->repeat_count = 1;
+  if (params->scale == 0) params->scale = 1;
 }
 
 static uint64_t count_events(const teg_replay* replay,
@@ -726,12 +775,12 @@ static void init_engine(replay_engine* engine, const teg_replay* replay,
   begin_block(engine);
   tegi_replay_timer_init(&engine->timer, &engine->host);
   tegi_replay_timeline_init(&engine->timeline, &engine->host);
-  tegi_replay_verify_init(&engine->verify, &engine->host);
   memcpy(result->trace, replay->name, sizeof result->trace);
   result->session_count = params->session_count;
   result->repeat_count = params->repeat_count;
   result->batch_requests = params->batch_requests;
   result->latency_batches = params->latency_batches;
+  result->scale = params->scale;
 }
 
 static teg_result play_once(const teg_replay* replay,
@@ -739,7 +788,8 @@ static teg_result play_once(const teg_replay* replay,
                             teg_replay_result* result, teg_error* err) {
   replay_engine engine = {.params = *params, .look_step = look_step};
   init_engine(&engine, replay, result, err);
-  if (make_options(&engine) && open_device(&engine) && open_players(&engine)) {
+  if (make_options(&engine) && open_device(&engine) && open_verify(&engine) &&
+      open_players(&engine)) {
     play_all(&engine);
     finish(&engine);
   }

@@ -6,13 +6,13 @@
 //   replay_timer.c     nanoseconds per operation over blocks of operations
 //   replay_timeline.c  samples of the device's bytes, thinned out
 //   replay_verify.c    stamps in the buffers' memory
-// Everything here is used by the one thread that called teg_replay_run();
-// only the kernels of replay_verify.c run elsewhere.
+// Everything here is used by the one thread that called teg_replay_run(); only
+// the kernels of replay_verify.c run elsewhere.
 #ifndef TEGULA_TRACE_REPLAY_PARTS_H
 #define TEGULA_TRACE_REPLAY_PARTS_H
 
-#include "base/atomic.h"
 #include "base/memory.h"
+#include "tegula/kernel.h"
 #include "tegula/replay.h"
 #include "tegula/stats.h"
 #include "tegula/stream.h"
@@ -54,6 +54,16 @@ struct teg_replay {
   uint64_t load_run_count;  // of them in turn 0
   bool has_load_end;
 };
+
+enum { TEGI_REPLAY_SCALED_ALIGNMENT = 256 };
+
+// |size| times |scale| (above 0, at most 1), rounded up.
+static inline uint64_t tegi_replay_scaled_size(uint64_t size, double scale) {
+  double scaled = (double)size * scale;
+  uint64_t units = (uint64_t)(scaled / TEGI_REPLAY_SCALED_ALIGNMENT);
+  uint64_t bytes = units * TEGI_REPLAY_SCALED_ALIGNMENT;
+  return (double)bytes < scaled ? bytes + TEGI_REPLAY_SCALED_ALIGNMENT : bytes;
+}
 
 // ---------------------------------------------------------------------------
 // Timer
@@ -124,55 +134,57 @@ size_t tegi_replay_thin_out(const teg_replay_sample* samples, size_t count,
 // ---------------------------------------------------------------------------
 // Stamps
 
-typedef struct tegi_replay_stamp tegi_replay_stamp;
-
+// The kernels that stamp and check, on one device.
 typedef struct tegi_replay_verify {
-  tegi_host* host;
   teg_kernel* stamp;
   teg_kernel* check;
-  uint64_t next_number;
-  tegi_replay_stamp* free_list;
-  tegi_replay_stamp** chunks;
-  size_t chunk_count;
-  size_t chunk_capacity;
-  tegi_atomic_u64 mismatch_count;
-  teg_error mismatch;  // written by the kernel that finds the first
+  uint64_t piece_bytes;  // most of a buffer that one dispatch stamps
 } tegi_replay_verify;
 
-// Stamps of one stream whose buffers are gone, in order of the batch that
-// checks them.
-typedef struct tegi_replay_stamp_queue {
-  tegi_replay_stamp* first;
-  tegi_replay_stamp* last;
-} tegi_replay_stamp_queue;
+// What is known of a buffer that was stamped. Whole words of it are.
+typedef struct tegi_replay_stamp {
+  uint64_t number;  // of the buffer on its device; 0 = not stamped
+  uint64_t size;
+  uint64_t event_index;
+} tegi_replay_stamp;
 
-void tegi_replay_verify_init(tegi_replay_verify* verify, tegi_host* host);
-// Makes the kernels; close, before the device goes, destroys them.
+// What the checks of one stream have found.
+typedef struct tegi_replay_changes {
+  uint64_t buffer_count;
+  // The first: which buffer, where, and the word that is there.
+  uint64_t buffer_number;
+  uint64_t event_index;
+  uint64_t offset;
+  uint32_t expected;
+  uint32_t found;
+} tegi_replay_changes;
+
+// Returns TEG_UNSUPPORTED where the device runs neither form of the kernels.
 teg_result tegi_replay_verify_open(tegi_replay_verify* verify,
                                    teg_device* device, teg_error* err);
+// Fine also for one that is zeroed or did not open.
 void tegi_replay_verify_close(tegi_replay_verify* verify);
-// Nothing is recorded or submitted any more.
-void tegi_replay_verify_deinit(tegi_replay_verify* verify);
-// Records the command that stamps |buffer|, made by event |event_index|.
-teg_result tegi_replay_verify_stamp(tegi_replay_verify* verify,
+// Makes the buffer in which the checks of |stream| say what they find.
+teg_result tegi_replay_verify_begin(teg_session* session, teg_stream* stream,
+                                    teg_buffer** out_results, teg_error* err);
+// Records the commands that stamp |buffer|, made by event |event_index|.
+teg_result tegi_replay_verify_stamp(const tegi_replay_verify* verify,
                                     teg_stream* stream, teg_buffer* buffer,
-                                    uint64_t size, uint64_t event_index,
-                                    tegi_replay_stamp** out_stamp,
+                                    uint64_t event_index,
+                                    tegi_replay_stamp* out_stamp,
                                     teg_error* err);
-// Records the command that checks |buffer|, and queues |stamp| for reuse.
-teg_result tegi_replay_verify_check(tegi_replay_stamp* stamp,
-                                    tegi_replay_stamp_queue* queue,
+// Records the commands that check |buffer|.
+teg_result tegi_replay_verify_check(const tegi_replay_verify* verify,
+                                    const tegi_replay_stamp* stamp,
                                     teg_stream* stream, teg_buffer* buffer,
-                                    teg_error* err);
-// Takes back what batches up to |completed| checked.
-void tegi_replay_verify_collect(tegi_replay_verify* verify,
-                                tegi_replay_stamp_queue* queue,
-                                uint64_t completed);
-
-// What the two commands do to memory; here for the tests.
-void tegi_replay_stamp_write(void* bytes, uint64_t size, uint64_t number);
-// The first byte that is not as written; |size| when all are.
-uint64_t tegi_replay_stamp_find_change(const void* bytes, uint64_t size,
-                                       uint64_t number);
+                                    teg_buffer* results, teg_error* err);
+// Reads what the checks recorded so far find; waits for them.
+teg_result tegi_replay_verify_read(const tegi_replay_verify* verify,
+                                   teg_stream* stream, teg_buffer* results,
+                                   tegi_replay_changes* out_changes,
+                                   teg_error* err);
+// The first change as a sentence; its buffer has |size| bytes.
+void tegi_replay_changes_describe(const tegi_replay_changes* changes,
+                                  uint64_t size, teg_error* out_mismatch);
 
 #endif  // TEGULA_TRACE_REPLAY_PARTS_H

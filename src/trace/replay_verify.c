@@ -1,231 +1,274 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Stamps: bytes that depend on the number of a buffer and on their place in
-// it, written by a command right after the buffer is created and compared by
-// another just before it is destroyed. The kernels run on the device's thread,
-// possibly many batches after they were recorded, when the buffer is long
-// gone; a stamp record lives until the batch of its check is complete.
+// Stamps: words that depend on the number of a buffer and on their place in
+// it, written by a kernel right after the buffer is created and compared by
+// another just before it is destroyed, possibly many batches later. Both ends
+// of a buffer and places between are stamped, of a small one every whole word.
+// A buffer larger than one binding is stamped in pieces, each as if it were a
+// buffer. The checks of a stream tell what they find in its results buffer.
+//
+// Each kernel is here as a C function and beside it as a shader; they agree on
+// every word.
+#include "trace/replay_parts.h"
+
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/checked.h"
 #include "base/error.h"
-#include "trace/replay_parts.h"
 
-enum { STAMP_BYTES = 64, INSIDE_COUNT = 6, STAMPS_PER_CHUNK = 1024 };
+#ifdef TEGI_HAS_VULKAN
+#include "replay_check.spv.h"
+#include "replay_stamp.spv.h"
+#define SPIRV_OF(words) .spirv = (words), .spirv_bytes = sizeof(words)
+#else
+#define SPIRV_OF(words) .spirv = NULL
+#endif
 
-struct tegi_replay_stamp {
-  tegi_replay_verify* verify;
-  tegi_replay_stamp* next;
-  uint64_t number;
-  uint64_t size;
-  uint64_t event_index;
-  uint64_t serial;  // of the batch with the check
+enum {
+  THREADS = 128,  // of the one group; each looks after one word
+  PLACE_WORDS = 16,
+  LAST_PLACE = THREADS / PLACE_WORDS - 1,
 };
 
-static uint64_t mix(uint64_t value) {
-  value += UINT64_C(0x9e3779b97f4a7c15);
-  value = (value ^ (value >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-  value = (value ^ (value >> 27)) * UINT64_C(0x94d049bb133111eb);
-  return value ^ (value >> 31);
+// Word indices inside of a piece fit 32 bits.
+#define MOST_PIECE_BYTES (UINT64_C(1) << 32)
+
+typedef struct stamp_parameters {
+  uint32_t number[2];  // of the buffer, low word first
+  uint32_t event[2];
+  uint32_t piece;
+  uint32_t word_count;
+} stamp_parameters;
+
+typedef struct check_results {
+  uint32_t buffer_count;
+  uint32_t last_number[2];  // counted already
+  uint32_t first_number[2];
+  uint32_t first_event[2];
+  uint32_t first_piece;
+  uint32_t first_word;
+  uint32_t expected;
+  uint32_t found;
+} check_results;
+
+// ---------------------------------------------------------------------------
+// What the kernels do
+
+static uint32_t mix_word(uint32_t value) {
+  value = (value ^ (value >> 16)) * UINT32_C(0x85ebca6b);
+  value = (value ^ (value >> 13)) * UINT32_C(0xc2b2ae35);
+  return value ^ (value >> 16);
 }
 
-// The byte at |offset|: places that overlap agree on it.
-static uint8_t stamp_byte(uint64_t number, uint64_t offset) {
-  uint64_t word = mix(number ^ mix(offset / 8));
-  return (uint8_t)(word >> (8 * (offset % 8)));
+static uint32_t seed_of(const stamp_parameters* parameters) {
+  return parameters->number[0] ^ mix_word(parameters->number[1]);
 }
 
-// Where place |index| begins: the start, the end, then places inside.
-static uint64_t place_offset(uint64_t number, uint64_t size, uint32_t index) {
-  if (size <= STAMP_BYTES || index == 0) return 0;
-  uint64_t last = size - STAMP_BYTES;
-  if (index == 1) return last;
-  return mix(number * 31 + index) % (last + 1);
+static uint32_t stamp_word(uint32_t seed, uint32_t piece, uint32_t word) {
+  return mix_word(mix_word(word + piece * UINT32_C(0x9e3779b9)) ^ seed);
 }
 
-static uint32_t place_count(uint64_t size) {
-  if (size <= STAMP_BYTES) return 1;
-  return size <= UINT64_C(2) * STAMP_BYTES ? 2 : 2 + INSIDE_COUNT;
-}
-
-void tegi_replay_stamp_write(void* bytes, uint64_t size, uint64_t number) {
-  uint8_t* target = bytes;
-  uint64_t length = size < STAMP_BYTES ? size : STAMP_BYTES;
-  for (uint32_t place = 0; place < place_count(size); ++place) {
-    uint64_t begin = place_offset(number, size, place);
-    for (uint64_t at = begin; at < begin + length; ++at) {
-      target[at] = stamp_byte(number, at);
-    }
+// The word that |thread| looks after; |word_count| or more: none. Places do
+// not overlap: each has an eighth of the piece.
+static uint32_t place_word(uint32_t seed, uint32_t word_count,
+                           uint32_t thread) {
+  if (word_count <= THREADS) return thread;
+  uint32_t place = thread / PLACE_WORDS;
+  uint32_t share = word_count / (LAST_PLACE + 1);
+  uint32_t begin = place * share;
+  if (place == LAST_PLACE) {
+    begin = word_count - PLACE_WORDS;
+  } else if (place > 0) {
+    begin += mix_word(seed + place) % (share - PLACE_WORDS + 1);
   }
-}
-
-uint64_t tegi_replay_stamp_find_change(const void* bytes, uint64_t size,
-                                       uint64_t number) {
-  const uint8_t* source = bytes;
-  uint64_t length = size < STAMP_BYTES ? size : STAMP_BYTES;
-  for (uint32_t place = 0; place < place_count(size); ++place) {
-    uint64_t begin = place_offset(number, size, place);
-    for (uint64_t at = begin; at < begin + length; ++at) {
-      if (source[at] != stamp_byte(number, at)) return at;
-    }
-  }
-  return size;
-}
-
-// The parameters of both kernels: the address of the stamp.
-static const tegi_replay_stamp* stamp_of(const teg_invocation* invocation) {
-  const tegi_replay_stamp* stamp;
-  memcpy((void*)&stamp, invocation->parameters, sizeof stamp);
-  return stamp;
+  return begin + thread % PLACE_WORDS;
 }
 
 static teg_result run_stamp(const teg_invocation* invocation) {
-  const tegi_replay_stamp* stamp = stamp_of(invocation);
-  tegi_replay_stamp_write(invocation->pointers[0], stamp->size, stamp->number);
-  return TEG_OK;
-}
-
-static teg_result run_check(const teg_invocation* invocation) {
-  const tegi_replay_stamp* stamp = stamp_of(invocation);
-  const uint8_t* bytes = invocation->pointers[0];
-  uint64_t at =
-      tegi_replay_stamp_find_change(bytes, stamp->size, stamp->number);
-  if (at == stamp->size) return TEG_OK;
-  tegi_replay_verify* verify = stamp->verify;
-  if (tegi_fetch_add_relaxed(&verify->mismatch_count, 1) == 0) {
-    tegi_error_set(&verify->mismatch, TEG_HAZARD,
-                   "the buffer of %" PRIu64 " bytes from event %" PRIu64
-                   " was written by another: its byte %" PRIu64
-                   " is 0x%02x and was 0x%02x",
-                   stamp->size, stamp->event_index, at, (unsigned)bytes[at],
-                   (unsigned)stamp_byte(stamp->number, at));
+  const stamp_parameters* parameters = invocation->parameters;
+  uint32_t* words = invocation->pointers[0];
+  uint32_t seed = seed_of(parameters);
+  for (uint32_t thread = 0; thread < THREADS; ++thread) {
+    uint32_t word = place_word(seed, parameters->word_count, thread);
+    if (word >= parameters->word_count) continue;
+    words[word] = stamp_word(seed, parameters->piece, word);
   }
   return TEG_OK;
 }
 
-void tegi_replay_verify_init(tegi_replay_verify* verify, tegi_host* host) {
-  memset(verify, 0, sizeof *verify);
-  verify->host = host;
-  verify->next_number = 1;
+static void tell_change(const stamp_parameters* parameters, uint32_t word,
+                        uint32_t found, check_results* results) {
+  size_t number_bytes = sizeof results->last_number;
+  if (!memcmp(results->last_number, parameters->number, number_bytes)) return;
+  memcpy(results->last_number, parameters->number, number_bytes);
+  if (results->buffer_count++ > 0) return;
+  memcpy(results->first_number, parameters->number, number_bytes);
+  memcpy(results->first_event, parameters->event, sizeof parameters->event);
+  results->first_piece = parameters->piece;
+  results->first_word = word;
+  results->expected = stamp_word(seed_of(parameters), parameters->piece, word);
+  results->found = found;
 }
 
-static teg_result make_kernel(teg_device* device, const char* name,
-                              teg_host_kernel function, teg_access access,
-                              teg_kernel** out_kernel, teg_error* err) {
-  teg_kernel_params params = TEG_KERNEL_PARAMS_INIT;
-  params.name = name;
-  params.function = function;
-  params.bindings = &access;
-  params.binding_count = 1;
-  params.parameter_bytes = sizeof(tegi_replay_stamp*);
-  return teg_kernel_create(device, &params, out_kernel, err);
+static teg_result run_check(const teg_invocation* invocation) {
+  const stamp_parameters* parameters = invocation->parameters;
+  const uint32_t* words = invocation->pointers[0];
+  uint32_t seed = seed_of(parameters);
+  // Places are in order, so the first changed word is the lowest.
+  for (uint32_t thread = 0; thread < THREADS; ++thread) {
+    uint32_t word = place_word(seed, parameters->word_count, thread);
+    if (word >= parameters->word_count) break;
+    if (words[word] == stamp_word(seed, parameters->piece, word)) continue;
+    tell_change(parameters, word, words[word], invocation->pointers[1]);
+    break;
+  }
+  return TEG_OK;
 }
+
+// ---------------------------------------------------------------------------
+// Recording them
+
+static const teg_access stamp_bindings[] = {TEG_ACCESS_WRITE};
+static const teg_access check_bindings[] = {TEG_ACCESS_READ,
+                                            TEG_ACCESS_READ_WRITE};
 
 teg_result tegi_replay_verify_open(tegi_replay_verify* verify,
                                    teg_device* device, teg_error* err) {
-  teg_result result = make_kernel(device, "stamp", run_stamp, TEG_ACCESS_WRITE,
-                                  &verify->stamp, err);
+  *verify = (tegi_replay_verify){0};
+  teg_kernel_params params = TEG_KERNEL_PARAMS_INIT;
+  params = (teg_kernel_params){.struct_size = params.struct_size,
+                               .name = "replay stamp",
+                               SPIRV_OF(replay_stamp_spv),
+                               .function = run_stamp,
+                               .bindings = stamp_bindings,
+                               .binding_count = 1,
+                               .parameter_bytes = sizeof(stamp_parameters)};
+  teg_result result = teg_kernel_create(device, &params, &verify->stamp, err);
   if (result != TEG_OK) return result;
-  return make_kernel(device, "check", run_check, TEG_ACCESS_READ,
-                     &verify->check, err);
+  params = (teg_kernel_params){.struct_size = params.struct_size,
+                               .name = "replay check",
+                               SPIRV_OF(replay_check_spv),
+                               .function = run_check,
+                               .bindings = check_bindings,
+                               .binding_count = 2,
+                               .parameter_bytes = sizeof(stamp_parameters)};
+  result = teg_kernel_create(device, &params, &verify->check, err);
+  if (result != TEG_OK) tegi_replay_verify_close(verify);
+  teg_backend_caps caps = {.struct_size = sizeof caps};
+  teg_device_get_caps(device, &caps);
+  verify->piece_bytes =
+      tegi_align_down(tegi_min_u64(caps.max_binding_bytes, MOST_PIECE_BYTES),
+                      tegi_max_u64(caps.binding_alignment, 4));
+  return result;
 }
 
 void tegi_replay_verify_close(tegi_replay_verify* verify) {
   teg_kernel_destroy(verify->stamp);
   teg_kernel_destroy(verify->check);
-  verify->stamp = NULL;
-  verify->check = NULL;
+  *verify = (tegi_replay_verify){0};
 }
 
-void tegi_replay_verify_deinit(tegi_replay_verify* verify) {
-  for (size_t i = 0; i < verify->chunk_count; ++i) {
-    tegi_host_free(verify->host, verify->chunks[i],
-                   STAMPS_PER_CHUNK * sizeof **verify->chunks);
-  }
-  tegi_host_free(verify->host, verify->chunks,
-                 verify->chunk_capacity * sizeof *verify->chunks);
-  verify->chunks = NULL;
-  verify->chunk_count = 0;
-  verify->chunk_capacity = 0;
-  verify->free_list = NULL;
-}
-
-static bool add_chunk(tegi_replay_verify* verify) {
-  if (!tegi_host_grow_array(verify->host, &verify->chunks,
-                            &verify->chunk_capacity, verify->chunk_count + 1,
-                            sizeof *verify->chunks)) {
-    return false;
-  }
-  tegi_replay_stamp* chunk =
-      tegi_host_calloc(verify->host, STAMPS_PER_CHUNK, sizeof *chunk);
-  if (!chunk) return false;
-  verify->chunks[verify->chunk_count++] = chunk;
-  for (size_t i = 0; i < STAMPS_PER_CHUNK; ++i) {
-    chunk[i].verify = verify;
-    chunk[i].next = verify->free_list;
-    verify->free_list = &chunk[i];
-  }
-  return true;
-}
-
-static teg_result dispatch(teg_kernel* kernel, teg_stream* stream,
-                           teg_buffer* buffer, const tegi_replay_stamp* stamp,
-                           teg_error* err) {
-  static const uint32_t once[3] = {1, 1, 1};
-  teg_argument argument = {.buffer = buffer};
-  return teg_stream_dispatch(stream, kernel, &argument, 1, (const void*)&stamp,
-                             once, err);
-}
-
-teg_result tegi_replay_verify_stamp(tegi_replay_verify* verify,
-                                    teg_stream* stream, teg_buffer* buffer,
-                                    uint64_t size, uint64_t event_index,
-                                    tegi_replay_stamp** out_stamp,
-                                    teg_error* err) {
-  *out_stamp = NULL;
-  if (!verify->free_list && !add_chunk(verify)) {
-    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
-                          "no host memory for the stamps of --verify");
-  }
-  tegi_replay_stamp* stamp = verify->free_list;
-  stamp->number = verify->next_number;
-  stamp->size = size;
-  stamp->event_index = event_index;
-  teg_result result = dispatch(verify->stamp, stream, buffer, stamp, err);
+teg_result tegi_replay_verify_begin(teg_session* session, teg_stream* stream,
+                                    teg_buffer** out_results, teg_error* err) {
+  teg_buffer_params params = TEG_BUFFER_PARAMS_INIT;
+  params.lifetime = TEG_LIFETIME_READBACK;
+  params.flags = TEG_BUFFER_DEDICATED;
+  params.size = sizeof(check_results);
+  params.stream = stream;
+  teg_result result = teg_buffer_create(session, &params, out_results, err);
   if (result != TEG_OK) return result;
-  verify->free_list = stamp->next;
-  verify->next_number++;
-  stamp->next = NULL;
-  *out_stamp = stamp;
-  return TEG_OK;
-}
-
-teg_result tegi_replay_verify_check(tegi_replay_stamp* stamp,
-                                    tegi_replay_stamp_queue* queue,
-                                    teg_stream* stream, teg_buffer* buffer,
-                                    teg_error* err) {
-  teg_result result =
-      dispatch(stamp->verify->check, stream, buffer, stamp, err);
-  // Also after a failure: the command that stamps may be on its way still.
-  stamp->serial = teg_stream_recording(stream);
-  stamp->next = NULL;
-  if (queue->last) {
-    queue->last->next = stamp;
-  } else {
-    queue->first = stamp;
-  }
-  queue->last = stamp;
+  result = teg_stream_fill(stream, *out_results, 0, params.size, 0, err);
+  if (result == TEG_OK) return TEG_OK;
+  teg_buffer_destroy(*out_results);
+  *out_results = NULL;
   return result;
 }
 
-void tegi_replay_verify_collect(tegi_replay_verify* verify,
-                                tegi_replay_stamp_queue* queue,
-                                uint64_t completed) {
-  while (queue->first && queue->first->serial <= completed) {
-    tegi_replay_stamp* stamp = queue->first;
-    queue->first = stamp->next;
-    if (!queue->first) queue->last = NULL;
-    stamp->next = verify->free_list;
-    verify->free_list = stamp;
+// Dispatches |kernel| over each piece of |buffer|, the first argument.
+static teg_result dispatch_pieces(const tegi_replay_verify* verify,
+                                  const tegi_replay_stamp* stamp,
+                                  teg_kernel* kernel, teg_stream* stream,
+                                  teg_argument* arguments,
+                                  uint32_t argument_count, teg_error* err) {
+  static const uint32_t one_group[3] = {1, 1, 1};
+  stamp_parameters parameters = {
+      .number = {(uint32_t)stamp->number, (uint32_t)(stamp->number >> 32)},
+      .event = {(uint32_t)stamp->event_index,
+                (uint32_t)(stamp->event_index >> 32)}};
+  uint64_t word_bytes = tegi_align_down(stamp->size, 4);
+  teg_result result = TEG_OK;
+  for (uint64_t at = 0; result == TEG_OK && at < word_bytes;) {
+    uint64_t size = tegi_min_u64(word_bytes - at, verify->piece_bytes);
+    arguments[0].offset = at;
+    arguments[0].size = size;
+    parameters.word_count = (uint32_t)(size / 4);
+    result = teg_stream_dispatch(stream, kernel, arguments, argument_count,
+                                 &parameters, one_group, err);
+    parameters.piece++;
+    at += size;
   }
+  return result;
+}
+
+teg_result tegi_replay_verify_stamp(const tegi_replay_verify* verify,
+                                    teg_stream* stream, teg_buffer* buffer,
+                                    uint64_t event_index,
+                                    tegi_replay_stamp* out_stamp,
+                                    teg_error* err) {
+  *out_stamp = (tegi_replay_stamp){0};
+  teg_buffer_info info = {.struct_size = sizeof info};
+  teg_buffer_get_info(buffer, &info);
+  tegi_replay_stamp stamp = {info.number, info.size, event_index};
+  teg_argument argument = {.buffer = buffer};
+  teg_result result =
+      dispatch_pieces(verify, &stamp, verify->stamp, stream, &argument, 1, err);
+  if (result == TEG_OK) *out_stamp = stamp;
+  return result;
+}
+
+teg_result tegi_replay_verify_check(const tegi_replay_verify* verify,
+                                    const tegi_replay_stamp* stamp,
+                                    teg_stream* stream, teg_buffer* buffer,
+                                    teg_buffer* results, teg_error* err) {
+  teg_argument arguments[] = {{.buffer = buffer}, {.buffer = results}};
+  return dispatch_pieces(verify, stamp, verify->check, stream, arguments, 2,
+                         err);
+}
+
+// ---------------------------------------------------------------------------
+// What they have found
+
+static uint64_t join_words(const uint32_t* words) {
+  return words[0] | (uint64_t)words[1] << 32;
+}
+
+teg_result tegi_replay_verify_read(const tegi_replay_verify* verify,
+                                   teg_stream* stream, teg_buffer* results,
+                                   tegi_replay_changes* out_changes,
+                                   teg_error* err) {
+  *out_changes = (tegi_replay_changes){0};
+  check_results found;
+  teg_result result =
+      teg_stream_read(stream, results, 0, &found, sizeof found, err);
+  if (result != TEG_OK) return result;
+  *out_changes =
+      (tegi_replay_changes){.buffer_count = found.buffer_count,
+                            .buffer_number = join_words(found.first_number),
+                            .event_index = join_words(found.first_event),
+                            .offset = found.first_piece * verify->piece_bytes +
+                                      UINT64_C(4) * found.first_word,
+                            .expected = found.expected,
+                            .found = found.found};
+  return TEG_OK;
+}
+
+void tegi_replay_changes_describe(const tegi_replay_changes* changes,
+                                  uint64_t size, teg_error* out_mismatch) {
+  tegi_error_set(out_mismatch, TEG_HAZARD,
+                 "buffer %" PRIu64 " of %" PRIu64 " bytes, from event %" PRIu64
+                 ", was written by another: the word at byte %" PRIu64
+                 " is 0x%08" PRIx32 " and was 0x%08" PRIx32,
+                 changes->buffer_number, size, changes->event_index,
+                 changes->offset, changes->found, changes->expected);
 }

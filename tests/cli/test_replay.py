@@ -33,7 +33,7 @@ run ratio: *
 """
 
 KEYS = """trace policy policy_in_use device tile_bytes session_count
-repeat_count batch_requests latency_batches events operations runs load_end_ns
+repeat_count batch_requests latency_batches scale events operations runs load_end_ns
 runs_end_ns weights_bytes peak_live_bytes peak_reserved_bytes ratio
 run_peak_live_bytes run_peak_reserved_bytes run_ratio average_reserved_bytes
 driver_calls driver_ns allocations allocations_per_run
@@ -92,6 +92,15 @@ class Table(ReplayCase):
         self.assertNotIn("\033", plain)
         self.assertRegex(plain, r"0\.00\*")
         self.assertNotIn("\033", self.assert_run(OK, *words).out)
+
+    def test_long_lines_are_broken_on_a_narrow_terminal(self):
+        out = self.on_terminal("replay", "t.csv", "-p", "simple", "--scale",
+                               "1%", "--sessions", "2", columns=80,
+                               NO_COLOR="1").out
+        lines = out.splitlines()
+        self.assertIn("  latency 0; sizes x 0.01; 2 sessions", lines)
+        for line in lines:
+            self.assertLessEqual(len(line), 80)
 
     def test_progress_on_a_terminal_only(self):
         words = ("replay", "t.csv", "-p", "disabled,simple")
@@ -214,6 +223,30 @@ class Json(ReplayCase):
         self.assertEqual(row["runs"], 18)
         self.assertEqual(row["weights_bytes"], 8 * MIB)
         self.assertEqual(row["verify_mismatches"], 0)
+
+    def test_scale_makes_the_trace_smaller(self):
+        for scale in ("0.01", "1%"):
+            row = self.rows("t.csv", "-p", "simple", "--scale", scale)[0]
+            self.assertEqual(row["scale"], 0.01)
+            self.assertEqual(row["weights_bytes"], 164 * 256)
+        self.assertEqual(self.rows("t.csv", "-p", "simple")[0]["scale"], 1)
+        out = self.assert_run(OK, "replay", "t.csv", "--scale", "1%").out
+        self.assertIn("; sizes x 0.01\n", out)
+        for wrong in ("0", "1.1", "-1", "200%", "x", "", "nan", "0.5x", "%"):
+            self.assert_refused(USAGE, f'tegula: --scale: "{wrong}" is not a '
+                                "number from 0.000001 to 1, nor as much in "
+                                "percent", "replay", "t.csv", "--scale", wrong)
+
+    def test_vulkan_verifies_a_scaled_trace(self):
+        if "vulkan:0" not in self.assert_run(OK, "devices").out:
+            self.skipTest("there is no Vulkan device")
+        trace = os.path.join(SOURCE, "traces", "sdxl-vae-sizes.tgt")
+        for row in self.rows("--device", "vulkan", "--scale", "0.1%", "--policy",
+                             "tiled,paged,simple", "--verify", "--latency", "2",
+                             trace):
+            self.assertEqual(row["failures"], 0, row)
+            self.assertEqual(row["verify_mismatches"], 0, row)
+            self.assertTrue(row["complete"])
 
     def test_bytes_are_the_same_every_time(self):
         def stable():

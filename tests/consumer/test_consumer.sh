@@ -16,6 +16,18 @@ expect_says() {
   done
 }
 
+# expect_example BEHAVIOUR PROGRAM...: each prints what the guide shows.
+expect_example() {
+  local behaviour=$1 program
+  shift
+  for program in "$@"; do
+    expect_pass "$behaviour: $(basename "$program")" \
+      bash -c 'diff <("$0" host) "$1"' "$program" "$work/guide.txt"
+  done
+}
+sed -n '/^device: vulkan$/,/^```$/p' "$source_root/docs/guide/streams.md" |
+  sed -e '$d' -e '1s/vulkan/host/' >guide.txt
+
 expect_pass "the build installs" \
   cmake --install "$TEGULA_BUILD" --prefix "$work/first"
 # Whatever still names the first place no longer works.
@@ -33,6 +45,8 @@ expect_pass "the CMake package is found" cmake -G Ninja \
 expect_pass "the CMake package builds" cmake --build package
 expect_says "the CMake package runs" \
   package/c_tegula package/cxx_tegula package/c_static package/cxx_static
+expect_example "the example of the guide runs" \
+  package/stream_tegula package/stream_static
 export PKG_CONFIG_PATH=$library_dir/pkgconfig
 expect_pass "pkg-config finds it" pkg-config --exists tegula
 # shellcheck disable=SC2046 # lists of flags
@@ -44,6 +58,13 @@ expect_pass "pkg-config's static flags build" "${CC:-cc}" \
   "$library_dir/libtegula.a" $(pkg-config --static --libs tegula)
 LD_LIBRARY_PATH=$library_dir expect_says "pkg-config's program runs" \
   ./shared ./static
+expect_pass "the example's kernel compiles" glslangValidator --quiet -V \
+  --target-env vulkan1.2 --vn stream_spv -o stream.spv.h \
+  "$source_root/examples/stream.comp"
+# shellcheck disable=SC2046
+expect_pass "pkg-config's flags build the example" "${CC:-cc}" -I. \
+  "$source_root/examples/stream.c" -o stream $(pkg-config --cflags --libs tegula)
+LD_LIBRARY_PATH=$library_dir expect_example "pkg-config's example runs" ./stream
 
 expect_pass "add_subdirectory configures" cmake -G Ninja \
   -S "$consumer/subdirectory" -B sub -DTEGULA_SOURCE="$source_root"

@@ -21,6 +21,9 @@ echo '#include <vulkan/vulkan.h>' >src/backend/vulkan/vulkan_device.c
 printf '%s\n' '#include "core/registry.h"' \
   '#include "backend/host/host_device.h"' >src/backend/registry.c
 echo '#include <tegula/result.h>' >cli/main.c
+echo '#include <vulkan/vulkan_core.h>' >cli/bench_vulkan.c
+touch src/trace/stamp.comp
+echo '#include "stamp.spv.h"' >src/trace/verify.c
 cd ..
 expect_pass "arrows that point the right way pass" "${check[@]}"
 
@@ -50,9 +53,11 @@ plant src/trace/replay.c '#include "load/gguf.c"' 'src/load/gguf.c'
 plant src/trace/replay.c '#include "backend/host/host_device.h"' 'host_device.h'
 plant cli/main.c '#include "core/device.h"' 'src/core/device.h'
 plant cli/main.c '#include "base/error.h"' 'src/base/error.h'
+plant cli/main.c '#include <vulkan/vulkan_core.h>' 'driver header'
 plant include/tegula/result.h '#include "base/error.h"' 'src/base/error.h'
 plant include/tegula/result.h '#include <unistd.h>' 'a public header'
 plant src/core/device.h '#include "core/absent.h"' 'is not in this tree'
+plant src/trace/verify.c '#include "check.spv.h"' 'is not in this tree'
 plant src/other/other.c '#include <stdio.h>' 'not in the table'
 
 expect_pass "the tree passes again with the violations gone" "${check[@]}"

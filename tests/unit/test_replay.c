@@ -2,6 +2,7 @@
 //
 // Replays of small traces, on host and null: what becomes of marks, batches,
 // weights, sessions and repeats; what is counted; how failures end.
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -387,54 +388,38 @@ static void verify_finds_every_policy_right(void** state) {
   teg_replay_destroy(replay);
 }
 
-// What a policy that hands out busy memory would do, done by a fill.
-static void verify_tells_the_buffer_that_was_written_over(void** state) {
-  teg_device_params device_params = TEG_DEVICE_PARAMS_INIT;
-  teg_device* device = NULL;
-  assert_int_equal(teg_device_create(&device_params, &device, NULL), TEG_OK);
-  teg_session_params session_params = TEG_SESSION_PARAMS_INIT;
-  teg_session* session = NULL;
-  assert_int_equal(teg_session_create(device, &session_params, &session, NULL),
-                   TEG_OK);
-  teg_stream* stream = teg_session_stream(session);
-  tegi_host host;
-  assert_int_equal(tegi_host_init(&host, NULL, NULL), TEG_OK);
-  tegi_replay_verify verify;
-  tegi_replay_verify_init(&verify, &host);
-  assert_int_equal(tegi_replay_verify_open(&verify, device, NULL), TEG_OK);
-  tegi_replay_stamp_queue queue = {NULL, NULL};
-  for (int i = 0; i < 3; ++i) {
-    teg_buffer_params params = TEG_BUFFER_PARAMS_INIT;
-    params.size = 10000;
-    teg_buffer* buffer = NULL;
-    assert_int_equal(teg_buffer_create(session, &params, &buffer, NULL),
-                     TEG_OK);
-    tegi_replay_stamp* stamp = NULL;
-    assert_int_equal(
-        tegi_replay_verify_stamp(&verify, stream, buffer, 10000,
-                                 (uint64_t)(100 + i), &stamp, NULL),
-        TEG_OK);
-    if (i > 0) {
-      assert_int_equal(
-          teg_stream_fill(stream, buffer, 9996, 4, 0x01020304, NULL), TEG_OK);
-    }
-    assert_int_equal(
-        tegi_replay_verify_check(stamp, &queue, stream, buffer, NULL), TEG_OK);
-    teg_buffer_destroy(buffer);
-  }
-  uint64_t serial = 0;
-  assert_int_equal(teg_stream_submit(stream, &serial, NULL), TEG_OK);
-  assert_int_equal(teg_stream_wait(stream, serial, NULL), TEG_OK);
-  tegi_replay_verify_collect(&verify, &queue, serial);
-  assert_null(queue.first);
-  assert_int_equal(tegi_load_acquire(&verify.mismatch_count), 2);
-  assert_non_null(strstr(verify.mismatch.message, "from event 101"));
-  assert_non_null(strstr(verify.mismatch.message, "byte 9996"));
-  teg_session_destroy(session);
-  tegi_replay_verify_close(&verify);
-  teg_device_destroy(device);
-  tegi_replay_verify_deinit(&verify);
-  assert_int_equal(host.live_bytes, 0);
+static void scaled_trace_is_small_and_says_so(void** state) {
+  teg_replay* replay = load_ok(small_trace(6));
+  teg_replay_params params = defaults();
+  params.scale = 0.01;
+  params.flags = TEG_REPLAY_VERIFY;
+  teg_replay_result result = run(replay, "policy=simple", params);
+  assert_float_equal(result.scale, 0.01, 0);
+  // 4 MiB and 1000 bytes of weights.
+  assert_int_equal(result.weights_bytes, 164 * 256 + 256);
+  assert_int_equal(result.verify_mismatches, 0);
+  assert_int_equal(result.is_complete, 1);
+  teg_replay_result_clear(&result);
+  result = run(replay, "policy=simple", defaults());
+  assert_float_equal(result.scale, 1, 0);
+  assert_int_equal(result.weights_bytes, 4 * MIB + 1000);
+  teg_replay_result_clear(&result);
+  teg_replay_destroy(replay);
+}
+
+// What verifying holds for itself is not in the figures.
+static void verify_changes_no_figures(void** state) {
+  teg_replay* replay = load_ok(small_trace(6));
+  teg_replay_params params = defaults();
+  params.session_count = 2;
+  teg_replay_result plain = run(replay, "policy=simple", params);
+  params.flags = TEG_REPLAY_VERIFY;
+  teg_replay_result verified = run(replay, "policy=simple", params);
+  assert_int_equal(verified.weights_bytes, plain.weights_bytes);
+  assert_int_equal(verified.peak_live_bytes, plain.peak_live_bytes);
+  teg_replay_result_clear(&plain);
+  teg_replay_result_clear(&verified);
+  teg_replay_destroy(replay);
 }
 
 static void budget_too_small_stops_with_the_reason(void** state) {
@@ -463,6 +448,13 @@ static void wrong_parameters_are_refused(void** state) {
   params = defaults();
   params.flags = 1u << 7;
   assert_int_equal(teg_replay_run(replay, &params, &result, &err), TEG_INVALID);
+  const double wrong_scales[] = {-1, 1e-7, 1.5, NAN, INFINITY};
+  for (size_t i = 0; i < sizeof wrong_scales / sizeof *wrong_scales; ++i) {
+    params = defaults();
+    params.scale = wrong_scales[i];
+    assert_int_equal(teg_replay_run(replay, &params, &result, &err),
+                     TEG_INVALID);
+  }
   params = defaults();
   params.backend = "hots";
   assert_int_equal(teg_replay_run(replay, &params, &result, &err),
@@ -599,7 +591,8 @@ int main(void) {
       cmocka_unit_test(empty_trace_gives_zeros),
       cmocka_unit_test(open_run_is_ended_between_repeats),
       cmocka_unit_test(verify_finds_every_policy_right),
-      cmocka_unit_test(verify_tells_the_buffer_that_was_written_over),
+      cmocka_unit_test(verify_changes_no_figures),
+      cmocka_unit_test(scaled_trace_is_small_and_says_so),
       cmocka_unit_test(budget_too_small_stops_with_the_reason),
       cmocka_unit_test(wrong_parameters_are_refused),
       cmocka_unit_test(progress_goes_from_nothing_to_all),

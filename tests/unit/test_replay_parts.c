@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The pieces of the replay engine that need no device: slots for ids, blocks
-// of time, samples that are thinned out, stamps.
+// of time, samples that are thinned out, scaled sizes.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -231,45 +231,15 @@ static void thinning_survives_a_standing_clock(void** state) {
   assert_int_equal(kept[count - 1].live_bytes, 99);
 }
 
-// ---- Stamps -------------------------------------------------------------
+// ---- Sizes --------------------------------------------------------------
 
-static void stamps_are_found_whole(void** state) {
-  static const uint64_t sizes[] = {1,   3,   63,  64,   65,
-                                   127, 128, 129, 4096, 70001};
-  uint8_t* memory = malloc(70001);
-  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; ++i) {
-    uint64_t size = sizes[i];
-    memset(memory, 0, size);
-    tegi_replay_stamp_write(memory, size, i + 1);
-    assert_int_equal(tegi_replay_stamp_find_change(memory, size, i + 1), size);
-    // Another buffer's stamp is not taken for it.
-    if (size >= 64) {
-      assert_int_not_equal(tegi_replay_stamp_find_change(memory, size, i + 100),
-                           size);
-    }
-  }
-  free(memory);
-}
-
-static void stamps_tell_a_change_at_both_ends(void** state) {
-  uint8_t memory[5000];
-  tegi_replay_stamp_write(memory, sizeof memory, 42);
-  memory[0] ^= 1;
-  assert_int_equal(tegi_replay_stamp_find_change(memory, sizeof memory, 42), 0);
-  memory[0] ^= 1;
-  memory[4999] ^= 0x80;
-  assert_int_equal(tegi_replay_stamp_find_change(memory, sizeof memory, 42),
-                   4999);
-}
-
-// A neighbour that writes over the middle is found out.
-static void stamps_tell_a_change_inside(void** state) {
-  uint8_t* memory = malloc(100000);
-  tegi_replay_stamp_write(memory, 100000, 42);
-  memset(memory + 100, 0, 99800);
-  uint64_t at = tegi_replay_stamp_find_change(memory, 100000, 42);
-  assert_in_range(at, 100, 99899);
-  free(memory);
+static void scaled_sizes_are_rounded_up(void** state) {
+  assert_int_equal(tegi_replay_scaled_size(1, 0.01), 256);
+  assert_int_equal(tegi_replay_scaled_size(25600, 0.01), 256);
+  assert_int_equal(tegi_replay_scaled_size(25601, 0.01), 512);
+  assert_int_equal(tegi_replay_scaled_size(512, 0.5), 256);
+  assert_int_equal(tegi_replay_scaled_size(UINT64_C(1) << 62, 0.25), UINT64_C(1)
+                                                                         << 60);
 }
 
 int main(void) {
@@ -284,9 +254,7 @@ int main(void) {
       cmocka_unit_test(thinning_keeps_lowest_and_highest),
       cmocka_unit_test(thinning_takes_all_that_fit),
       cmocka_unit_test(thinning_survives_a_standing_clock),
-      cmocka_unit_test(stamps_are_found_whole),
-      cmocka_unit_test(stamps_tell_a_change_at_both_ends),
-      cmocka_unit_test(stamps_tell_a_change_inside),
+      cmocka_unit_test(scaled_sizes_are_rounded_up),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
