@@ -432,8 +432,11 @@ static void thousand_rebinds_are_ordered_by_semaphores(void** state) {
     const teg_span tile = {ranges[side], w.tile, 4, 1};
     const teg_span before = {seen, i * 8, 4, 1};
     const teg_span after = {seen, i * 8 + 4, 4, 1};
+    EXPECT_OK(fx, queue->record_barrier(stream, &fx->err));
     EXPECT_OK(fx, queue->record_copy(stream, &before, &tile, &fx->err));
+    EXPECT_OK(fx, queue->record_barrier(stream, &fx->err));
     EXPECT_OK(fx, queue->record_fill(stream, &tile, 0x01000000u + i, &fx->err));
+    EXPECT_OK(fx, queue->record_barrier(stream, &fx->err));
     EXPECT_OK(fx, queue->record_copy(stream, &after, &tile, &fx->err));
     EXPECT_OK(fx, queue->submit(stream, ++serials[side], &fx->err));
     assert_true(has_waited(binds, fx->bind_serial) ||
@@ -482,6 +485,7 @@ static void told_binds_keep_their_place(void** state) {
   EXPECT_OK(fx, map(&w, w.a, 0, 6, 1));
   EXPECT_OK(fx, map(&w, w.b, 0, 4, 1));
   submit(&w);
+  EXPECT_OK(fx, queue->record_barrier(stream, &fx->err));
   EXPECT_OK(fx, queue->record_fill(stream, &span, 0x22222222, &fx->err));
   EXPECT_OK(fx, queue->submit(stream, 2, &fx->err));
   assert_int_equal(last.bind_count + last.submit_count, 0);
