@@ -234,8 +234,7 @@ static teg_result host_write(tegi_hazard* hazard, const tegi_hazard_span* span,
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
                           "no host memory to note a write");
   }
-  tegi_bytes_write(bytes,
-                   &(tegi_segment){.owner = span->owner, .what = "CPU"});
+  tegi_bytes_write(bytes, &(tegi_segment){.owner = span->owner, .what = "CPU"});
   return TEG_OK;
 }
 
@@ -244,9 +243,8 @@ static teg_result host_access_locked(tegi_hazard* hazard,
                                      teg_error* err) {
   teg_result result = TEG_OK;
   for (uint64_t done = 0; done < span->size;) {
-    tegi_piece bytes =
-        tegi_bytes_resolve(hazard, span->memory, span->offset + done,
-                           span->size - done, NULL);
+    tegi_piece bytes = tegi_bytes_resolve(
+        hazard, span->memory, span->offset + done, span->size - done, NULL);
     done += bytes.size;
     teg_result found = TEG_OK;
     if (!bytes.memory) {
@@ -387,9 +385,8 @@ static bool add_pieces(tegi_hazard* hazard, tegi_hazard_command* command,
   record->first_piece = command->piece_count;
   for (uint64_t done = 0; done < span->size;) {
     uint64_t bind;
-    tegi_piece next =
-        tegi_bytes_resolve(hazard, span->memory, span->offset + done,
-                           span->size - done, &bind);
+    tegi_piece next = tegi_bytes_resolve(
+        hazard, span->memory, span->offset + done, span->size - done, &bind);
     done += next.size;
     command->bind = tegi_max_u64(command->bind, bind);
     tegi_piece* last =
@@ -535,8 +532,7 @@ teg_result tegi_hazard_reserve_wait(tegi_hazard_stream* stream,
   tegi_mutex_lock(&hazard->mutex);
   const tegi_batch_record* batch = find_batch(other, serial);
   size_t more = 1 + (batch ? batch->clock.count : 0);
-  bool has_room =
-      tegi_clock_reserve(hazard->params.host, &stream->waits, more);
+  bool has_room = tegi_clock_reserve(hazard->params.host, &stream->waits, more);
   tegi_mutex_unlock(&hazard->mutex);
   if (has_room) return TEG_OK;
   return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
@@ -711,11 +707,10 @@ static void check_before(tegi_hazard* hazard, tegi_hazard_command* command,
                          const tegi_clock* clock) {
   for (const tegi_hazard_command* early = hazard->first_pending; early;
        early = early->next) {
-    bool is_before = early->is_submitted && early->epoch == command->epoch &&
-                     (early->stream != command->stream ||
-                      early->serial != command->serial);
-    if (!is_before ||
-        tegi_clock_has(clock, early->stream->id, early->serial)) {
+    bool is_before =
+        early->is_submitted && early->epoch == command->epoch &&
+        (early->stream != command->stream || early->serial != command->serial);
+    if (!is_before || tegi_clock_has(clock, early->stream->id, early->serial)) {
       continue;
     }
     meeting at;
@@ -754,8 +749,7 @@ static void check_bind(tegi_hazard* hazard, tegi_hazard_command* command,
 static void submit_command(tegi_hazard* hazard, tegi_hazard_command* command,
                            const tegi_clock* clock) {
   bool has_barrier = command->epoch > 0;
-  uint64_t queue_bind =
-      has_barrier ? hazard->queue_bind : hazard->barrier_bind;
+  uint64_t queue_bind = has_barrier ? hazard->queue_bind : hazard->barrier_bind;
   bool is_alone = hazard->recorded_count == command->stream->command_count;
   command->epoch += hazard->epoch;
   command->is_submitted = true;
@@ -780,6 +774,10 @@ static void submit_commands(tegi_hazard_stream* stream,
   if (has_barrier) hazard->barrier_bind = hazard->queue_bind;
   hazard->epoch += stream->barrier_count;
   batch->clock.epoch = hazard->epoch;
+  // Who waits for the batch has the stream's earlier ones behind it, too.
+  if (stream->last_batch) {
+    tegi_clock_join(&batch->clock, &stream->last_batch->clock);
+  }
 }
 
 // Bind batches run one after the other.
@@ -795,15 +793,15 @@ static void submit_binds(tegi_hazard_stream* stream, tegi_batch_record* batch) {
 static tegi_batch_record* batch_new(tegi_hazard_stream* stream) {
   tegi_hazard* hazard = stream->hazard;
   tegi_host* host = hazard->params.host;
-  tegi_batch_record* batch = tegi_host_alloc(host, sizeof *batch);
-  if (!batch || !stream->is_bind) return batch;
-  size_t count = stream->waits.count + hazard->bind_clock.count;
-  if (tegi_clock_reserve(host, &stream->waits, hazard->bind_clock.count) &&
-      tegi_clock_reserve(host, &hazard->bind_clock, count)) {
-    return batch;
+  const tegi_batch_record* last = stream->last_batch;
+  size_t more = hazard->bind_clock.count;
+  if (!stream->is_bind) more = last ? last->clock.count : 0;
+  if (!tegi_clock_reserve(host, &stream->waits, more)) return NULL;
+  if (stream->is_bind &&
+      !tegi_clock_reserve(host, &hazard->bind_clock, stream->waits.count)) {
+    return NULL;
   }
-  tegi_host_free(host, batch, sizeof *batch);
-  return NULL;
+  return tegi_host_alloc(host, sizeof(tegi_batch_record));
 }
 
 teg_result tegi_hazard_submit_begin(tegi_hazard_stream* stream,
@@ -884,9 +882,9 @@ static void drop_complete(tegi_hazard* hazard) {
   tegi_hazard_command* command = hazard->first_pending;
   while (command) {
     tegi_hazard_command* next = command->next;
-    bool is_complete = command->is_executed &&
-                       (command->epoch < hazard->done_epoch ||
-                        command->serial <= command->stream->observed);
+    bool is_complete =
+        command->is_executed && (command->epoch < hazard->done_epoch ||
+                                 command->serial <= command->stream->observed);
     if (is_complete) command_drop(hazard, command);
     command = next;
   }

@@ -42,9 +42,9 @@ static teg_result memory_finish(tegi_checkdev* device,
                                 teg_memory** out_memory, teg_error* err) {
   teg_result result = made;
   if (result == TEG_OK) {
-    result = tegi_hazard_memory_add(device->hazard, memory->is_range,
-                                    memory->size, memory->inner,
-                                    &memory->hazard, err);
+    result =
+        tegi_hazard_memory_add(device->hazard, memory->is_range, memory->size,
+                               memory->inner, &memory->hazard, err);
     if (result == TEG_OK) {
       *out_memory = (teg_memory*)(void*)memory;
       return TEG_OK;
@@ -76,8 +76,8 @@ static teg_result heap_create(teg_backend_device* base, uint64_t size,
   tegi_checkdev* device = tegi_checkdev_from(base);
   tegi_checkdev_memory* memory = memory_new(device, false, size, err);
   if (!memory) return TEG_OUT_OF_HOST_MEMORY;
-  teg_result result = device->tables->device->heap_create(
-      device->inner, size, &memory->inner, err);
+  teg_result result = device->tables->device->heap_create(device->inner, size,
+                                                          &memory->inner, err);
   return memory_finish(device, memory, result, out_heap, err);
 }
 
@@ -138,8 +138,8 @@ static teg_result range_reserve(teg_backend_device* base, uint64_t size,
   tegi_checkdev* device = tegi_checkdev_from(base);
   tegi_checkdev_memory* range = memory_new(device, true, size, err);
   if (!range) return TEG_OUT_OF_HOST_MEMORY;
-  teg_result result = device->tables->remap->range_reserve(
-      device->inner, size, &range->inner, err);
+  teg_result result = device->tables->remap->range_reserve(device->inner, size,
+                                                           &range->inner, err);
   return memory_finish(device, range, result, out_range, err);
 }
 

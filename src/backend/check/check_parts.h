@@ -39,7 +39,7 @@ struct tegi_hazard_memory {
   uint64_t reference_count;
   bool is_removed;
   bool is_range;
-  uint64_t last_bind;  // batch that moves tiles of it
+  uint64_t last_bind;      // batch that moves tiles of it
   tegi_slot_state* slots;  // range
   uint32_t slot_count;
   tegi_segment* segments;  // physical

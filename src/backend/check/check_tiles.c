@@ -29,10 +29,9 @@ static uint64_t count_tiles(const tegi_hazard_run* runs, size_t run_count) {
 static teg_result reserve_moves(tegi_hazard* hazard, uint64_t count,
                                 teg_error* err) {
   if (!is_ordered(hazard) ||
-      tegi_host_grow_array(hazard->params.host, &hazard->moves,
-                           &hazard->move_capacity,
-                           hazard->move_count + (size_t)count,
-                           sizeof *hazard->moves)) {
+      tegi_host_grow_array(
+          hazard->params.host, &hazard->moves, &hazard->move_capacity,
+          hazard->move_count + (size_t)count, sizeof *hazard->moves)) {
     return TEG_OK;
   }
   return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
@@ -96,8 +95,7 @@ teg_result tegi_hazard_check_unmap(tegi_hazard* hazard,
   for (size_t i = 0; i < run_count && result == TEG_OK; i++) {
     for (uint32_t t = 0; t < runs[i].tile_count && result == TEG_OK; t++) {
       uint64_t at = tile_offset(hazard, (uint64_t)runs[i].range_tile_index + t);
-      tegi_piece tile =
-          tegi_bytes_resolve(hazard, range, at, tile_bytes, NULL);
+      tegi_piece tile = tegi_bytes_resolve(hazard, range, at, tile_bytes, NULL);
       if (tile.memory) result = check_idle(hazard, &tile, "unmapped", err);
     }
   }
@@ -254,10 +252,10 @@ static void report_mapped(tegi_hazard* hazard,
     mapped_count += memory->tile_maps[i] != 0;
   }
   if (mapped_count == 0) return;
-  tegi_hazard_report(
-      hazard, NULL, 0, NULL,
-      "memory %llu is destroyed with %llu of its tiles mapped",
-      (unsigned long long)memory->id, (unsigned long long)mapped_count);
+  tegi_hazard_report(hazard, NULL, 0, NULL,
+                     "memory %llu is destroyed with %llu of its tiles mapped",
+                     (unsigned long long)memory->id,
+                     (unsigned long long)mapped_count);
 }
 
 static void report_unfinished_bind(tegi_hazard* hazard,
