@@ -69,6 +69,7 @@ static void run_commands(device_fixture* fx, teg_memory* buffer,
       WITH_RETRY(fx, failure_count,
                  queue->record_copy(stream, &copied, &target, &fx->err));
       if (!fixture_has_calls(fx)) continue;
+      WITH_RETRY(fx, failure_count, queue->record_barrier(stream, &fx->err));
       WITH_RETRY(fx, failure_count,
                  test_record_call(fx->device, stream, sum_kernel, &sum,
                                   &binding, 1, &fx->err));
