@@ -228,6 +228,14 @@ static teg_result describe_stream(teg_queue_stream* stream, void* out,
   return TEG_OK;
 }
 
+// Handles of this kind are pointers on some machines and numbers on others.
+static VkSemaphore as_semaphore(uint64_t number) {
+  VkSemaphore semaphore;
+  static_assert(sizeof semaphore == sizeof number, "as Vulkan has it");
+  memcpy(&semaphore, &number, sizeof semaphore);
+  return semaphore;
+}
+
 static teg_result record_wait(teg_queue_stream* stream, const void* event,
                               teg_error* err) {
   const teg_vulkan_event* wanted = event;
@@ -236,7 +244,7 @@ static teg_result record_wait(teg_queue_stream* stream, const void* event,
   if (result != TEG_OK) return result;
   TEG_REQUIRE(wanted->semaphore, err, "vulkan: wait: semaphore is NULL");
   return tegi_vk_stream_wait_semaphore(tegi_vk_stream_from(stream),
-                                       (VkSemaphore)wanted->semaphore,
+                                       as_semaphore(wanted->semaphore),
                                        wanted->value, err);
 }
 
