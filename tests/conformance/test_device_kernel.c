@@ -628,6 +628,8 @@ static device_outcome kernel_steady_state_allocates_nothing(
 
 static const device_never nevers[] = {
     {"*-fixed", "kernel_reaches_across_tiles", "opened without remap"},
+    {"*-checked", "kernel_steady_state_allocates_nothing",
+     "the checker keeps a record per command"},
     {"null-*", "kernel_steady_state_allocates_nothing",
      "the checker keeps a record per command"},
 };

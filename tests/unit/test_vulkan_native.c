@@ -418,11 +418,13 @@ typedef struct session_of {
 } session_of;
 
 // Without remapping: its order is the tables' to test.
-static session_of open_session(program* p, const char* remap) {
+static session_of open_session(program* p, const char* remap,
+                               const char* check) {
   session_of s;
   teg_options* options;
   OK(p, teg_options_create(NULL, &options, &p->err));
   OK(p, teg_options_set(options, "remap", remap, &p->err));
+  OK(p, teg_options_set(options, "check", check, &p->err));
   teg_device_params params = TEG_DEVICE_PARAMS_INIT;
   params.options = options;
   OK(p, teg_device_adopt_vulkan(&params, &p->adopt, &s.device, &p->err));
@@ -445,7 +447,7 @@ static teg_buffer* foreign_buffer(program* p, const session_of* s,
 
 static void handles_are_those_of_the_program(void** state) {
   NEEDS_PROGRAM(p);
-  session_of s = open_session(&p, "off");
+  session_of s = open_session(&p, "off", "off");
   teg_vulkan_device_info info = TEG_VULKAN_DEVICE_INFO_INIT;
   OK(&p, teg_vulkan_device_handles(s.device, &info, &p.err));
   assert_ptr_equal(info.instance, p.instance.handle);
@@ -535,9 +537,11 @@ static void copy_between(program* p, const teg_vulkan_buffer_info* target,
   drop_lock(p);
 }
 
+// The state is whether the checker rides on the device.
 static void program_works_between_two_batches(void** state) {
+  const char* check = *state;
   NEEDS_PROGRAM(p);
-  session_of s = open_session(&p, "off");
+  session_of s = open_session(&p, "off", check);
   teg_buffer* from = foreign_buffer(&p, &s, 4096);
   teg_buffer* to = foreign_buffer(&p, &s, 4096);
   teg_vulkan_buffer_info source = TEG_VULKAN_BUFFER_INFO_INIT;
@@ -589,7 +593,7 @@ static uint64_t value_of(program* p, VkSemaphore semaphore) {
 // program's work before the batch is complete.
 static void semaphores_order_both_ways(void** state) {
   NEEDS_PROGRAM(p);
-  session_of s = open_session(&p, "off");
+  session_of s = open_session(&p, "off", "off");
   teg_buffer* buffer = foreign_buffer(&p, &s, 4096);
   teg_vulkan_stream_info stream = TEG_VULKAN_STREAM_INFO_INIT;
   OK(&p, teg_vulkan_stream_semaphore(s.stream, &stream, &p.err));
@@ -661,7 +665,10 @@ int main(void) {
       cmocka_unit_test(missing_features_are_named),
       cmocka_unit_test(other_backends_adopt_nothing),
       cmocka_unit_test(handles_are_those_of_the_program),
-      cmocka_unit_test(program_works_between_two_batches),
+      cmocka_unit_test_prestate(program_works_between_two_batches,
+                                (void*)(uintptr_t) "off"),
+      cmocka_unit_test_prestate(program_works_between_two_batches,
+                                (void*)(uintptr_t) "on"),
       cmocka_unit_test(semaphores_order_both_ways),
       cmocka_unit_test(told_devices_give_out_no_semaphores),
       cmocka_unit_test(other_devices_have_no_vulkan_objects),

@@ -55,6 +55,7 @@ struct tegi_checkdev {
   teg_remap_ops remap_ops;
   teg_map_ops map_ops;
   teg_queue_ops queue_ops;
+  teg_native_ops native_ops;
 };
 
 // Checked casts.
@@ -72,6 +73,10 @@ extern const teg_check_ops tegi_checkdev_check_ops;
 teg_result tegi_checkdev_span(const teg_span* span, const char* what,
                               teg_span* out_inner, tegi_hazard_span* out_span,
                               teg_error* err);
+
+// ---- check_native.c
+// For a device that has such a table.
+teg_native_ops tegi_checkdev_native_ops(const tegi_checkdev* device);
 
 // ---- check_queue.c
 extern const teg_queue_ops tegi_checkdev_queue_ops;

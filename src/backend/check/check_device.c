@@ -87,6 +87,10 @@ static void make_tables(tegi_checkdev* device) {
     if (!inner->map->invalidate) device->map_ops.invalidate = NULL;
     device->base.tables.map = &device->map_ops;
   }
+  if (inner->native) {
+    device->native_ops = tegi_checkdev_native_ops(device);
+    device->base.tables.native = &device->native_ops;
+  }
 }
 
 static teg_result init_device(tegi_checkdev* device, teg_error* err) {
