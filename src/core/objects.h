@@ -136,6 +136,9 @@ struct teg_session {
   teg_stream* streams;  // guarded by registry
   teg_stream* first_stream;
   tegi_atomic_u32 is_running;  // 1 = in a run, 2 = the run is ending
+  // The device's run_clock when the last run began, and when it had ended.
+  tegi_atomic_u64 run_begin_clock;
+  tegi_atomic_u64 run_end_clock;
 
   tegi_lock lock;  // guards everything below
   tegi_slab blocks;

@@ -392,7 +392,8 @@ static void destroy(tegi_policy* policy) {
 // A block over a buffer that another session has lent, or NULL.
 static tegi_block* adopt(dynamic_policy* self, const dynamic_want* want) {
   const tegi_policy_env* env = &self->env;
-  if (env->source->ops->lent(env->source) == 0) return NULL;
+  // All there is: what does not fit is given back before more is taken.
+  if (env->source->ops->lent(env->source, 0, UINT64_MAX) == 0) return NULL;
   tegi_lock_acquire(env->lock);
   uint64_t most = most_bytes(self, want);
   tegi_block* block = tegi_slab_take(env->blocks);
@@ -597,13 +598,16 @@ static void retire_surplus(dynamic_policy* self, tegi_stream_id stream) {
   tegi_lock_release(self->env.lock);
 }
 
-static void lend_buffers(tegi_policy* policy) {
+static void lend_buffers(tegi_policy* policy, uint64_t min_bytes,
+                         uint64_t max_bytes) {
   dynamic_policy* self = cast(policy);
   tegi_shelf* shelf = &self->shelf;
   tegi_lock_acquire(self->env.lock);
   for (uint32_t i = 0; i <= shelf->class_count; ++i) {
-    tegi_block* block;
-    while ((block = shelf->items[i].free.oldest) != NULL) {
+    tegi_block* next;
+    for (tegi_block* block = shelf->items[i].free.oldest; block; block = next) {
+      next = block->bin_prev;
+      if (block->size < min_bytes || block->size > max_bytes) continue;
       tegi_shelf_remove(shelf, block);
       tegi_whole_lend(&self->env, block);
     }
