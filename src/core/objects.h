@@ -48,13 +48,14 @@ struct teg_device {
   teg_backend_tables tables;
   teg_backend_caps caps;
 
-  tegi_mutex registry;
+  // Written all the time, and so on other lines than what is above.
+  _Alignas(TEGI_CACHE_LINE) tegi_mutex registry;
   teg_session* sessions;  // guarded by registry
   tegi_atomic_u64 session_count;
   tegi_atomic_u64 running_count;  // sessions that are in a run
   uint32_t next_session_number;   // guarded by registry
 
-  tegi_lock lock;
+  _Alignas(TEGI_CACHE_LINE) tegi_lock lock;
   teg_stream** streams;     // by id; NULL = gone. Guarded by lock
   size_t stream_capacity;   // guarded by lock
   uint32_t next_stream_id;  // guarded by lock
@@ -70,7 +71,7 @@ struct teg_device {
   bool is_barrier_off;  // for tests that show what barriers prevent
 
   // Any number of writers.
-  tegi_atomic_u64 reserved_bytes;
+  _Alignas(TEGI_CACHE_LINE) tegi_atomic_u64 reserved_bytes;
   tegi_atomic_u64 peak_reserved_bytes;
   tegi_atomic_u64 driver_call_count;
   tegi_atomic_u64 driver_ns;
@@ -92,8 +93,9 @@ struct teg_device {
   tegi_atomic_u64 ended_failure_count;
 };
 
+// On cache lines of its own, as two threads use two streams.
 struct teg_stream {
-  tegi_timeline timeline;
+  _Alignas(TEGI_CACHE_LINE) tegi_timeline timeline;
   teg_session* session;
   teg_queue_stream* queue;
   tegi_atomic_u64 thread;  // that recorded or submitted last; 0 = none yet
@@ -108,7 +110,8 @@ struct teg_stream {
   uint64_t staged_bytes;
   uint64_t begin_ns;  // 0 = nothing that counts is recorded
   // Of a batch that the library waited for: for whoever waits for the stream
-  // next. TEG_OK = none. Guarded by device->lock.
+  // next. Guarded by device->lock, save that a 0 is seen without it.
+  tegi_atomic_u32 has_kept_error;
   teg_error kept_error;
   teg_stream* next;  // in the session. Guarded by registry
 };
@@ -124,7 +127,7 @@ typedef struct tegi_core_source {
 } tegi_core_source;
 
 struct teg_session {
-  teg_device* device;
+  _Alignas(TEGI_CACHE_LINE) teg_device* device;
   char* name;
   uint32_t number;
   teg_options options;

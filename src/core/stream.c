@@ -24,7 +24,8 @@ teg_result teg_stream_create(teg_session* session, teg_stream** out_stream,
   *out_stream = NULL;
   TEG_REQUIRE(session, err, "stream_create: session is NULL");
   teg_device* device = session->device;
-  teg_stream* stream = tegi_host_alloc(&device->host, sizeof *stream);
+  teg_stream* stream = tegi_host_alloc_aligned(&device->host, sizeof *stream,
+                                               TEGI_CACHE_LINE);
   if (!stream) {
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
                           "stream_create: no host memory");
