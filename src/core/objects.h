@@ -175,29 +175,53 @@ struct teg_kernel {
   teg_access bindings[TEG_MOST_BINDINGS];
 };
 
-// A buffer is a block and what the caller said about it.
 typedef struct tegi_foreign_streams {
   uint32_t count;
   uint32_t capacity;
   tegi_stream_id ids[];
 } tegi_foreign_streams;
 
-struct teg_buffer {
-  tegi_block block;
-  teg_session* session;  // NULL = another buffer's spare block: see fresh.c
-  uint64_t size;
-  uint64_t number;
-  teg_stream* stream;
-  uint64_t max_size;
-  // Of who had the bytes before: in the home stream's batch that was recorded
-  // when the buffer was made. Serial 0 = none.
-  tegi_use inherited;
-  tegi_foreign_streams* foreign;  // beyond the home stream; NULL = none
-  tegi_block* spares;             // see fresh.c; NULL = none
-  uint32_t flags;
-  uint16_t tag;
-  uint8_t lifetime;
+// Besides the caller's flags: which of the rare fields are set. The others are
+// as the record's owner before left them.
+enum {
+  TEGI_BUFFER_KNOWN_FLAGS = TEG_BUFFER_DEDICATED | TEG_BUFFER_FOREIGN,
+  TEGI_BUFFER_HAS_INHERITED = 1 << 4,
+  TEGI_BUFFER_HAS_MAX_SIZE = 1 << 5,
 };
+_Static_assert(TEGI_BUFFER_KNOWN_FLAGS < TEGI_BUFFER_HAS_INHERITED,
+               "flags are apart");
+
+// A buffer is a block and what the caller said about it.
+struct teg_buffer {
+  union {
+    tegi_block block;
+    struct {  // where a used block has room
+      char before[offsetof(tegi_block, of_core)];
+      uint8_t has_foreign : 1;  // guarded by the session's lock, as has_spares
+      uint8_t has_spares : 1;
+      uint16_t : 0;
+      uint16_t tag : 6;  // these never change
+      uint16_t lifetime : 4;
+      uint16_t flags : 6;
+      teg_session* session;  // NULL = another buffer's spare block: see fresh.c
+      teg_stream* stream;
+      uint64_t size;
+    };
+  };
+  uint64_t number;
+  // Of who had the bytes before: in the home stream's batch that was recorded
+  // when the buffer was made.
+  tegi_use inherited;             // if flags say so
+  uint64_t max_size;              // if flags say so
+  tegi_foreign_streams* foreign;  // beyond the home stream; if has_foreign
+  tegi_block* spares;             // see fresh.c; if has_spares
+};
+
+_Static_assert(offsetof(teg_buffer, session) == offsetof(tegi_block, link) &&
+                   offsetof(teg_buffer, size) == offsetof(tegi_block, bin_key),
+               "core's fields are where the link is");
+_Static_assert(TEGI_TAG_COUNT <= 64 && TEG_LIFETIME_COUNT <= 16,
+               "tags and lifetimes fit");
 
 // ---- core/device.c
 void tegi_log_line(const teg_device* device, teg_log_level level,
@@ -332,6 +356,12 @@ static inline teg_span tegi_buffer_span(const teg_buffer* buffer,
                                         uint64_t offset, uint64_t size) {
   return (teg_span){buffer->block.extent->memory, buffer->block.offset + offset,
                     size, buffer->number};
+}
+
+// Serial 0 = the buffer has inherited nothing.
+static inline tegi_use tegi_buffer_inherited(const teg_buffer* buffer) {
+  return buffer->flags & TEGI_BUFFER_HAS_INHERITED ? buffer->inherited
+                                                   : (tegi_use){0};
 }
 
 static inline tegi_policy* tegi_buffer_policy(const teg_buffer* buffer) {

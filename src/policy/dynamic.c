@@ -29,8 +29,8 @@
 // waits for it.
 //
 // Invariants: live_bytes is the sum of the requests in use (a buffer without
-// a size record counts by its own size); a used block's bin_key is the number
-// of its record.
+// a size record counts by its own size); a used block's cold_since is the
+// number of its record.
 #include <inttypes.h>
 
 #include "base/error.h"
@@ -237,7 +237,7 @@ static inline tegi_block* find_own(const dynamic_policy* self,
 static inline void begin_use(dynamic_policy* self, uint32_t number,
                              tegi_block* block) {
   uint64_t size = block->size;
-  block->bin_key = number;
+  block->cold_since = number;
   if (number != TEGI_SIZE_NONE) {
     size = self->sizes.records[number].size;
     tegi_sizes_count(&self->sizes, number);
@@ -265,8 +265,8 @@ static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
 static void give(tegi_policy* policy, tegi_block* block) {
   dynamic_policy* self = cast(policy);
   uint64_t size = block->size;
-  if (block->bin_key != TEGI_SIZE_NONE) {
-    tegi_size_record* record = &self->sizes.records[block->bin_key];
+  if (block->cold_since != TEGI_SIZE_NONE) {
+    tegi_size_record* record = &self->sizes.records[block->cold_since];
     size = record->size;
     record->used_count--;
   }
@@ -645,9 +645,9 @@ static teg_result validate(tegi_policy* policy, teg_error* err) {
   for (const tegi_block* block = self->shelf.all; block; block = block->next) {
     if (block->state != TEGI_BLOCK_USED) continue;
     uint64_t size = block->size;
-    if (block->bin_key != TEGI_SIZE_NONE) {
-      if (block->bin_key >= sizes->end) return wrong(err, "no such record");
-      size = sizes->records[block->bin_key].size;
+    if (block->cold_since != TEGI_SIZE_NONE) {
+      if (block->cold_since >= sizes->end) return wrong(err, "no such record");
+      size = sizes->records[block->cold_since].size;
       recorded++;
     }
     if (size == 0 || size > block->size) {
