@@ -11,6 +11,9 @@
 
 #include "tegula/result.h"
 
+// What two threads write is apart by this much, or the one waits for the other.
+enum { TEGI_CACHE_LINE = 64 };
+
 // A caller's allocator with a running count of the bytes it holds.
 // One per device or per stand-alone object; shared by pointer, any thread.
 typedef struct tegi_host {

@@ -17,8 +17,8 @@
 
 #define NS_PER_SECOND UINT64_C(1000000000)
 
-// How often acquire looks before it yields, and how often it yields before it
-// sleeps.
+// How often a taken lock is looked at before the thread yields, and how often
+// it yields before it sleeps.
 #define SPIN_COUNT 100
 #define YIELD_COUNT 16
 #define SLEEP_NS UINT64_C(50000)
@@ -66,7 +66,13 @@ void tegi_mutex_destroy(tegi_mutex* mutex) {
   (void)result;
 }
 
+// Most sections are short, and to sleep and be woken costs far more than to
+// look a few times.
 void tegi_mutex_lock(tegi_mutex* mutex) {
+  for (int spin = 0; spin < SPIN_COUNT; spin++) {
+    if (pthread_mutex_trylock(&mutex->native) == 0) return;
+    pause_processor();
+  }
   int result = pthread_mutex_lock(&mutex->native);
   TEG_ASSERT(result == 0);
   (void)result;

@@ -13,14 +13,17 @@ enum { SPARES_OTHERWISE = 4 };
 
 // What a caller may know the place of does not move; weights stay contiguous.
 static bool may_move(const teg_buffer* buffer) {
-  return buffer->max_size == 0 && buffer->lifetime != TEG_LIFETIME_STATIC &&
+  return !(buffer->flags & TEGI_BUFFER_HAS_MAX_SIZE) &&
+         buffer->lifetime != TEG_LIFETIME_STATIC &&
          !(buffer->flags & (TEG_BUFFER_DEDICATED | TEG_BUFFER_FOREIGN)) &&
-         !buffer->foreign && buffer->block.use.host_holds == 0;
+         !buffer->has_foreign && buffer->block.use.host_holds == 0;
 }
 
 // ---- Spares: linked by bin_next. Session's lock held -----------------------
 
 static void append_spare(teg_buffer* buffer, tegi_block* block) {
+  if (!buffer->has_spares) buffer->spares = NULL;
+  buffer->has_spares = true;
   tegi_block** at = &buffer->spares;
   while (*at) at = &(*at)->bin_next;
   // No caller holds it: the record is no buffer's.
@@ -42,6 +45,7 @@ void tegi_fresh_release(teg_buffer* buffer) {
 
 static uint64_t count_spares(const teg_buffer* buffer) {
   uint64_t count = 0;
+  if (!buffer->has_spares) return 0;
   for (const tegi_block* at = buffer->spares; at; at = at->bin_next) count++;
   return count;
 }
@@ -80,6 +84,7 @@ static void add_spare(teg_stream* stream, teg_buffer* buffer) {
 
 // Trades places with the first spare that is idle. Session's lock held.
 static bool exchange_idle(teg_buffer* buffer) {
+  if (!buffer->has_spares) return false;
   teg_session* session = buffer->session;
   tegi_policy* policy = tegi_buffer_policy(buffer);
   tegi_block** at = &buffer->spares;

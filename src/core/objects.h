@@ -48,13 +48,14 @@ struct teg_device {
   teg_backend_tables tables;
   teg_backend_caps caps;
 
-  tegi_mutex registry;
+  // Written all the time, and so on other lines than what is above.
+  _Alignas(TEGI_CACHE_LINE) tegi_mutex registry;
   teg_session* sessions;  // guarded by registry
   tegi_atomic_u64 session_count;
   tegi_atomic_u64 running_count;  // sessions that are in a run
   uint32_t next_session_number;   // guarded by registry
 
-  tegi_lock lock;
+  _Alignas(TEGI_CACHE_LINE) tegi_lock lock;
   teg_stream** streams;     // by id; NULL = gone. Guarded by lock
   size_t stream_capacity;   // guarded by lock
   uint32_t next_stream_id;  // guarded by lock
@@ -70,7 +71,7 @@ struct teg_device {
   bool is_barrier_off;  // for tests that show what barriers prevent
 
   // Any number of writers.
-  tegi_atomic_u64 reserved_bytes;
+  _Alignas(TEGI_CACHE_LINE) tegi_atomic_u64 reserved_bytes;
   tegi_atomic_u64 peak_reserved_bytes;
   tegi_atomic_u64 driver_call_count;
   tegi_atomic_u64 driver_ns;
@@ -92,8 +93,9 @@ struct teg_device {
   tegi_atomic_u64 ended_failure_count;
 };
 
+// On cache lines of its own, as two threads use two streams.
 struct teg_stream {
-  tegi_timeline timeline;
+  _Alignas(TEGI_CACHE_LINE) tegi_timeline timeline;
   teg_session* session;
   teg_queue_stream* queue;
   tegi_atomic_u64 thread;  // that recorded or submitted last; 0 = none yet
@@ -108,7 +110,8 @@ struct teg_stream {
   uint64_t staged_bytes;
   uint64_t begin_ns;  // 0 = nothing that counts is recorded
   // Of a batch that the library waited for: for whoever waits for the stream
-  // next. TEG_OK = none. Guarded by device->lock.
+  // next. Guarded by device->lock, save that a 0 is seen without it.
+  tegi_atomic_u32 has_kept_error;
   teg_error kept_error;
   teg_stream* next;  // in the session. Guarded by registry
 };
@@ -124,7 +127,7 @@ typedef struct tegi_core_source {
 } tegi_core_source;
 
 struct teg_session {
-  teg_device* device;
+  _Alignas(TEGI_CACHE_LINE) teg_device* device;
   char* name;
   uint32_t number;
   teg_options options;
@@ -136,6 +139,9 @@ struct teg_session {
   teg_stream* streams;  // guarded by registry
   teg_stream* first_stream;
   tegi_atomic_u32 is_running;  // 1 = in a run, 2 = the run is ending
+  // The device's run_clock when the last run began, and when it had ended.
+  tegi_atomic_u64 run_begin_clock;
+  tegi_atomic_u64 run_end_clock;
 
   tegi_lock lock;  // guards everything below
   tegi_slab blocks;
@@ -169,29 +175,53 @@ struct teg_kernel {
   teg_access bindings[TEG_MOST_BINDINGS];
 };
 
-// A buffer is a block and what the caller said about it.
 typedef struct tegi_foreign_streams {
   uint32_t count;
   uint32_t capacity;
   tegi_stream_id ids[];
 } tegi_foreign_streams;
 
-struct teg_buffer {
-  tegi_block block;
-  teg_session* session;  // NULL = another buffer's spare block: see fresh.c
-  uint64_t size;
-  uint64_t number;
-  teg_stream* stream;
-  uint64_t max_size;
-  // Of who had the bytes before: in the home stream's batch that was recorded
-  // when the buffer was made. Serial 0 = none.
-  tegi_use inherited;
-  tegi_foreign_streams* foreign;  // beyond the home stream; NULL = none
-  tegi_block* spares;             // see fresh.c; NULL = none
-  uint32_t flags;
-  uint16_t tag;
-  uint8_t lifetime;
+// Besides the caller's flags: which of the rare fields are set. The others are
+// as the record's owner before left them.
+enum {
+  TEGI_BUFFER_KNOWN_FLAGS = TEG_BUFFER_DEDICATED | TEG_BUFFER_FOREIGN,
+  TEGI_BUFFER_HAS_INHERITED = 1 << 4,
+  TEGI_BUFFER_HAS_MAX_SIZE = 1 << 5,
 };
+_Static_assert(TEGI_BUFFER_KNOWN_FLAGS < TEGI_BUFFER_HAS_INHERITED,
+               "flags are apart");
+
+// A buffer is a block and what the caller said about it.
+struct teg_buffer {
+  union {
+    tegi_block block;
+    struct {  // where a used block has room
+      char before[offsetof(tegi_block, of_core)];
+      uint8_t has_foreign : 1;  // guarded by the session's lock, as has_spares
+      uint8_t has_spares : 1;
+      uint16_t : 0;
+      uint16_t tag : 6;  // these never change
+      uint16_t lifetime : 4;
+      uint16_t flags : 6;
+      teg_session* session;  // NULL = another buffer's spare block: see fresh.c
+      teg_stream* stream;
+      uint64_t size;
+    };
+  };
+  uint64_t number;
+  // Of who had the bytes before: in the home stream's batch that was recorded
+  // when the buffer was made.
+  tegi_use inherited;             // if flags say so
+  uint64_t max_size;              // if flags say so
+  tegi_foreign_streams* foreign;  // beyond the home stream; if has_foreign
+  tegi_block* spares;             // see fresh.c; if has_spares
+};
+
+_Static_assert(offsetof(teg_buffer, session) == offsetof(tegi_block, link) &&
+                   offsetof(teg_buffer, size) == offsetof(tegi_block, bin_key),
+               "core's fields are where the link is");
+_Static_assert(TEGI_TAG_COUNT <= 64 && TEG_LIFETIME_COUNT <= 16,
+               "tags and lifetimes fit");
 
 // ---- core/device.c
 void tegi_log_line(const teg_device* device, teg_log_level level,
@@ -330,6 +360,12 @@ static inline teg_span tegi_buffer_span(const teg_buffer* buffer,
                                         uint64_t offset, uint64_t size) {
   return (teg_span){buffer->block.extent->memory, buffer->block.offset + offset,
                     size, buffer->number};
+}
+
+// Serial 0 = the buffer has inherited nothing.
+static inline tegi_use tegi_buffer_inherited(const teg_buffer* buffer) {
+  return buffer->flags & TEGI_BUFFER_HAS_INHERITED ? buffer->inherited
+                                                   : (tegi_use){0};
 }
 
 static inline tegi_policy* tegi_buffer_policy(const teg_buffer* buffer) {

@@ -296,6 +296,8 @@ teg_result teg_session_run_begin(teg_session* session, teg_error* err) {
                           session->name);
   }
   tegi_fetch_add_relaxed(&session->device->running_count, 1);
+  tegi_store_relaxed(&session->run_begin_clock,
+                     tegi_load_relaxed(&session->device->run_clock));
   tegi_stream_id stream = session->first_stream->timeline.id;
   tegi_mutex_lock(&session->growth);
   for (uint32_t i = 0; i < session->slot_count; ++i) {
@@ -321,9 +323,10 @@ teg_result teg_session_run_end(teg_session* session, teg_error* err) {
     if (policy->ops->run_end) policy->ops->run_end(policy, stream);
   }
   tegi_mutex_unlock(&session->growth);
+  uint64_t clock = tegi_fetch_add_relaxed(&device->run_clock, 1) + 1;
+  tegi_store_relaxed(&session->run_end_clock, clock);
   (void)tegi_change_state(&session->is_running, 2, 0);
   tegi_fetch_add_relaxed(&device->running_count, ~UINT64_C(0));
-  tegi_fetch_add_relaxed(&device->run_clock, 1);
   tegi_session_collect(session);
   (void)tegi_device_collect_orphans(device);
   uint64_t sessions = tegi_load_relaxed(&device->session_count);

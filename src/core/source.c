@@ -429,11 +429,12 @@ static tegi_extent* adopt(tegi_source* source, uint64_t min_bytes,
                           tegi_use_set* out_use) {
   teg_device* device = device_of(source);
   tegi_extent* extent = NULL;
+  if (tegi_load_relaxed(&device->lent_bytes) == 0) return NULL;
   tegi_lock_acquire(&device->lock);
-  if (device->lent && device->lent->count > 0) {
+  if (device->lent) {
     adoption wanted = {device, max_bytes, stream};
-    tegi_block* block =
-        tegi_bins_find(device->lent, min_bytes, may_adopt, &wanted);
+    tegi_block* block = tegi_bins_find_within(device->lent, min_bytes,
+                                              max_bytes, may_adopt, &wanted);
     if (block) {
       extent = unlend(device, block);
       *out_use = extent->use;
@@ -615,16 +616,34 @@ static teg_session* next_idle(teg_device* device, const teg_session* own,
   return NULL;
 }
 
-static uint64_t lent(tegi_source* source) {
+// A session between two of its runs wants its buffers back at once: it lends
+// nothing to a run that began before its own last one ended.
+static bool is_idle_for_run_of(const teg_session* session,
+                               const teg_session* asking) {
+  return !tegi_load_state(&asking->is_running) ||
+         tegi_load_relaxed(&session->run_end_clock) <=
+             tegi_load_relaxed(&asking->run_begin_clock);
+}
+
+static void lend_buffers(teg_session* session, uint64_t min_bytes,
+                         uint64_t max_bytes) {
+  for (uint32_t i = 0; i < session->slot_count; ++i) {
+    tegi_policy* policy = session->slots[i];
+    if (!policy->ops->lend_buffers) continue;
+    policy->ops->lend_buffers(policy, min_bytes, max_bytes);
+  }
+}
+
+static uint64_t lent(tegi_source* source, uint64_t min_bytes,
+                     uint64_t max_bytes) {
   teg_session* own = session_of(source);
   teg_device* device = own->device;
   if (has_idle_others(own)) {
     tegi_mutex_lock(&device->registry);
     teg_session* session = NULL;
     while ((session = next_idle(device, own, session)) != NULL) {
-      for (uint32_t i = 0; i < session->slot_count; ++i) {
-        tegi_policy* policy = session->slots[i];
-        if (policy->ops->lend_buffers) policy->ops->lend_buffers(policy);
+      if (is_idle_for_run_of(session, own)) {
+        lend_buffers(session, min_bytes, max_bytes);
       }
       tegi_mutex_unlock(&session->growth);
     }

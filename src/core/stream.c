@@ -24,7 +24,8 @@ teg_result teg_stream_create(teg_session* session, teg_stream** out_stream,
   *out_stream = NULL;
   TEG_REQUIRE(session, err, "stream_create: session is NULL");
   teg_device* device = session->device;
-  teg_stream* stream = tegi_host_alloc(&device->host, sizeof *stream);
+  teg_stream* stream =
+      tegi_host_alloc_aligned(&device->host, sizeof *stream, TEGI_CACHE_LINE);
   if (!stream) {
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
                           "stream_create: no host memory");
@@ -176,10 +177,9 @@ teg_result tegi_stream_begin_use(teg_stream* stream, teg_buffer* buffer,
               buffer->number, buffer->session->name, stream->session->name);
   use_from_this_thread(stream);
   teg_result result = TEG_OK;
-  if (buffer->inherited.serial &&
-      buffer->inherited.stream != stream->timeline.id) {
-    result =
-        tegi_device_submit_use(stream->session->device, buffer->inherited, err);
+  tegi_use inherited = tegi_buffer_inherited(buffer);
+  if (inherited.serial && inherited.stream != stream->timeline.id) {
+    result = tegi_device_submit_use(stream->session->device, inherited, err);
   }
   return result == TEG_OK ? stamp(stream, buffer, err) : result;
 }

@@ -107,16 +107,21 @@ static void unpin(teg_device* device, teg_stream* stream) {
 static void keep_error(teg_stream* stream, const teg_error* kept) {
   teg_device* device = stream->session->device;
   tegi_lock_acquire(&device->lock);
-  if (stream->kept_error.result == TEG_OK) stream->kept_error = *kept;
+  if (tegi_change_state(&stream->has_kept_error, 0, 1)) {
+    stream->kept_error = *kept;
+  }
   tegi_lock_release(&device->lock);
 }
 
 teg_result tegi_stream_take_error(teg_stream* stream, teg_error* err) {
+  if (!tegi_load_state(&stream->has_kept_error)) return TEG_OK;
   teg_device* device = stream->session->device;
+  teg_result result = TEG_OK;
   tegi_lock_acquire(&device->lock);
-  teg_result result = stream->kept_error.result;
-  if (result != TEG_OK && err) *err = stream->kept_error;
-  stream->kept_error.result = TEG_OK;
+  if (tegi_change_state(&stream->has_kept_error, 1, 0)) {
+    result = stream->kept_error.result;
+    if (err) *err = stream->kept_error;
+  }
   tegi_lock_release(&device->lock);
   return result;
 }

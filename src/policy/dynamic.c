@@ -29,8 +29,8 @@
 // waits for it.
 //
 // Invariants: live_bytes is the sum of the requests in use (a buffer without
-// a size record counts by its own size); a used block's bin_key is the number
-// of its record.
+// a size record counts by its own size); a used block's cold_since is the
+// number of its record.
 #include <inttypes.h>
 
 #include "base/error.h"
@@ -237,7 +237,7 @@ static inline tegi_block* find_own(const dynamic_policy* self,
 static inline void begin_use(dynamic_policy* self, uint32_t number,
                              tegi_block* block) {
   uint64_t size = block->size;
-  block->bin_key = number;
+  block->cold_since = number;
   if (number != TEGI_SIZE_NONE) {
     size = self->sizes.records[number].size;
     tegi_sizes_count(&self->sizes, number);
@@ -265,8 +265,8 @@ static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
 static void give(tegi_policy* policy, tegi_block* block) {
   dynamic_policy* self = cast(policy);
   uint64_t size = block->size;
-  if (block->bin_key != TEGI_SIZE_NONE) {
-    tegi_size_record* record = &self->sizes.records[block->bin_key];
+  if (block->cold_since != TEGI_SIZE_NONE) {
+    tegi_size_record* record = &self->sizes.records[block->cold_since];
     size = record->size;
     record->used_count--;
   }
@@ -392,7 +392,8 @@ static void destroy(tegi_policy* policy) {
 // A block over a buffer that another session has lent, or NULL.
 static tegi_block* adopt(dynamic_policy* self, const dynamic_want* want) {
   const tegi_policy_env* env = &self->env;
-  if (env->source->ops->lent(env->source) == 0) return NULL;
+  // All there is: what does not fit is given back before more is taken.
+  if (env->source->ops->lent(env->source, 0, UINT64_MAX) == 0) return NULL;
   tegi_lock_acquire(env->lock);
   uint64_t most = most_bytes(self, want);
   tegi_block* block = tegi_slab_take(env->blocks);
@@ -597,13 +598,16 @@ static void retire_surplus(dynamic_policy* self, tegi_stream_id stream) {
   tegi_lock_release(self->env.lock);
 }
 
-static void lend_buffers(tegi_policy* policy) {
+static void lend_buffers(tegi_policy* policy, uint64_t min_bytes,
+                         uint64_t max_bytes) {
   dynamic_policy* self = cast(policy);
   tegi_shelf* shelf = &self->shelf;
   tegi_lock_acquire(self->env.lock);
   for (uint32_t i = 0; i <= shelf->class_count; ++i) {
-    tegi_block* block;
-    while ((block = shelf->items[i].free.oldest) != NULL) {
+    tegi_block* next;
+    for (tegi_block* block = shelf->items[i].free.oldest; block; block = next) {
+      next = block->bin_prev;
+      if (block->size < min_bytes || block->size > max_bytes) continue;
       tegi_shelf_remove(shelf, block);
       tegi_whole_lend(&self->env, block);
     }
@@ -641,9 +645,9 @@ static teg_result validate(tegi_policy* policy, teg_error* err) {
   for (const tegi_block* block = self->shelf.all; block; block = block->next) {
     if (block->state != TEGI_BLOCK_USED) continue;
     uint64_t size = block->size;
-    if (block->bin_key != TEGI_SIZE_NONE) {
-      if (block->bin_key >= sizes->end) return wrong(err, "no such record");
-      size = sizes->records[block->bin_key].size;
+    if (block->cold_since != TEGI_SIZE_NONE) {
+      if (block->cold_since >= sizes->end) return wrong(err, "no such record");
+      size = sizes->records[block->cold_since].size;
       recorded++;
     }
     if (size == 0 || size > block->size) {

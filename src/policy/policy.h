@@ -80,8 +80,8 @@ typedef struct tegi_source_ops {
   // NULL = none. The set of what was adopted is moved to |out_use|.
   void (*lend)(tegi_source* source, tegi_extent* extent, tegi_use_set* use);
   // Bytes that wait for adoption, after the device's idle sessions were asked
-  // to lend what they have free. Not locked.
-  uint64_t (*lent)(tegi_source* source);
+  // to lend their free buffers of |min_bytes| to |max_bytes|. Not locked.
+  uint64_t (*lent)(tegi_source* source, uint64_t min_bytes, uint64_t max_bytes);
   tegi_extent* (*adopt)(tegi_source* source, uint64_t min_bytes,
                         uint64_t max_bytes, tegi_stream_id stream,
                         tegi_use_set* out_use);
@@ -249,9 +249,10 @@ typedef struct tegi_policy_ops {
   // to the device's pool, after waiting for them if it may. Returns how many.
   uint32_t (*lend_tiles)(tegi_policy* policy, uint32_t count, bool may_wait,
                          tegi_stream_id stream);
-  // Optional. Under the growth mutex, not locked: hands all free buffers to the
-  // device, for other sessions to adopt.
-  void (*lend_buffers)(tegi_policy* policy);
+  // Optional. Under the growth mutex, not locked: hands all free buffers of
+  // |min_bytes| to |max_bytes| to the device, for other sessions to adopt.
+  void (*lend_buffers)(tegi_policy* policy, uint64_t min_bytes,
+                       uint64_t max_bytes);
   // Optional. Under the growth mutex: changes the size of a block made with
   // max_size. State as before on failure. NULL = blocks are made with their
   // largest size at once.

@@ -249,6 +249,18 @@ static tegi_block* take(tegi_policy* policy, const tegi_request* request) {
   return self->placed ? self->placed->ops->take(self->placed, request) : NULL;
 }
 
+// What merging forgets of a neighbour.
+typedef struct tiled_span {
+  uint64_t size;
+  uint64_t backed;
+  uint32_t whole_count;
+} tiled_span;
+
+static tiled_span span_of(tegi_block* hole) {
+  if (!hole || hole->state != TEGI_BLOCK_FREE) return (tiled_span){0};
+  return (tiled_span){hole->size, hole->bin_key, as_hole(hole)->whole_count};
+}
+
 static void give(tegi_policy* policy, tegi_block* block) {
   tiled_policy* self = cast(policy);
   if (block->chunk->is_placed) {
@@ -264,22 +276,17 @@ static void give(tegi_policy* policy, tegi_block* block) {
   uint64_t backed = size;
   uint64_t end = offset + size;
   uint32_t whole_count = 0;
-  tegi_hole low = {0};
-  tegi_hole high = {0};
-  bool has_low = block->prev && block->prev->state == TEGI_BLOCK_FREE;
-  bool has_high = block->next && block->next->state == TEGI_BLOCK_FREE;
-  if (has_low) low = *as_hole(block->prev);
-  if (has_high) high = *as_hole(block->next);
+  tiled_span low = span_of(block->prev);
+  tiled_span high = span_of(block->next);
   tegi_block* hole = tegi_arena_merge(self->env.host, self->env.blocks, block,
                                       unbin_hole, self);
   tegi_prune_hole(self->env.source, hole);
-  if (has_high && hole->offset + hole->size != end) {
-    backed += high.block.bin_key;
+  if (hole->offset + hole->size != end) {
+    backed += high.backed;
     whole_count += high.whole_count;
   }
-  if (has_low && hole->offset != offset) {
-    bool is_full = low.block.bin_key == low.block.size;
-    backed = is_full ? low.block.size + backed : low.block.bin_key;
+  if (hole->offset != offset) {
+    backed = low.backed == low.size ? low.size + backed : low.backed;
     whole_count += low.whole_count;
   }
   hole->bin_key = backed;

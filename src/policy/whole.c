@@ -13,7 +13,7 @@ teg_result tegi_whole_create(const tegi_policy_env* env, uint64_t bytes,
                              tegi_block** out_block, teg_error* err) {
   *out_block = NULL;
   const tegi_source_ops* ops = env->source->ops;
-  bytes = tegi_align_up(bytes, env->caps->buffer_granularity);
+  bytes = tegi_whole_bytes(env, bytes);
   tegi_lock_acquire(env->lock);
   tegi_block* block = tegi_slab_take(env->blocks);
   tegi_lock_release(env->lock);
@@ -23,7 +23,10 @@ teg_result tegi_whole_create(const tegi_policy_env* env, uint64_t bytes,
   }
   *block =
       (tegi_block){.policy_index = env->policy_index, .state = TEGI_BLOCK_FREE};
-  if (ops->lent(env->source) > 0) {
+  block->extent =
+      ops->adopt(env->source, bytes, bytes, request->stream, &block->use);
+  // What is lent already comes first: idle sessions are not asked in vain.
+  if (!block->extent && ops->lent(env->source, bytes, bytes) > 0) {
     block->extent =
         ops->adopt(env->source, bytes, bytes, request->stream, &block->use);
   }
@@ -185,14 +188,21 @@ uint64_t tegi_class_policy_trim(tegi_policy* policy, uint64_t wanted,
   return bytes;
 }
 
-void tegi_class_policy_lend(tegi_policy* policy) {
+void tegi_class_policy_lend(tegi_policy* policy, uint64_t min_bytes,
+                            uint64_t max_bytes) {
   tegi_class_policy* self = tegi_class_policy_from(policy);
   const tegi_class_table* table = &self->table;
   tegi_lock_acquire(self->env.lock);
   for (uint32_t i = 0; i < table->count; ++i) {
+    tegi_class* entry = &table->items[i];
+    // Buffers of a class have its size, rounded up to what devices make.
+    if (tegi_whole_bytes(&self->env, entry->size) < min_bytes ||
+        entry->size > max_bytes) {
+      continue;
+    }
     tegi_block* block;
-    while ((block = table->items[i].free.oldest) != NULL) {
-      tegi_free_list_remove(&table->items[i].free, block);
+    while ((block = entry->free.oldest) != NULL) {
+      tegi_free_list_remove(&entry->free, block);
       tegi_whole_lend(&self->env, block);
     }
   }

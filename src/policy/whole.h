@@ -10,6 +10,12 @@
 #include "policy/free_list.h"
 #include "policy/policy.h"
 
+// The bytes of a device buffer for |bytes|.
+static inline uint64_t tegi_whole_bytes(const tegi_policy_env* env,
+                                        uint64_t bytes) {
+  return tegi_align_up(bytes, env->caps->buffer_granularity);
+}
+
 // A block over a buffer of |bytes| exactly: adopted from the device if a free
 // one of that size is lent there, else created. Growth mutex held, not locked.
 teg_result tegi_whole_create(const tegi_policy_env* env, uint64_t bytes,
@@ -89,7 +95,8 @@ void tegi_class_policy_give(tegi_policy* policy, tegi_block* block);
 // Retires classes, smallest first.
 uint64_t tegi_class_policy_trim(tegi_policy* policy, uint64_t wanted,
                                 bool is_idle_only, tegi_stream_id stream);
-void tegi_class_policy_lend(tegi_policy* policy);
+void tegi_class_policy_lend(tegi_policy* policy, uint64_t min_bytes,
+                            uint64_t max_bytes);
 // Checks that every block is free, of its class's size, and counted, and that
 // no class keeps more than its limit.
 teg_result tegi_class_policy_validate(tegi_policy* policy, teg_error* err);

@@ -143,6 +143,11 @@ void tegi_arena_exchange(tegi_block* a, tegi_block* b) {
   tegi_block held = *a;
   *a = *b;
   *b = held;
+  // What core keeps of a used block stays in its record.
+  b->link = a->link;
+  a->link = held.link;
+  memcpy(b->of_core, a->of_core, sizeof held.of_core);
+  memcpy(a->of_core, held.of_core, sizeof held.of_core);
   // Neighbours: each now has itself where the other was.
   if (a->prev == a) a->prev = b;
   if (a->next == a) a->next = b;

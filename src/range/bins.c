@@ -26,17 +26,30 @@ static tegi_block* best_of(const tegi_bins* bins, uint32_t bin, uint64_t key,
   return best;
 }
 
-tegi_block* tegi_bins_find(const tegi_bins* bins, uint64_t key,
-                           tegi_bins_filter filter, void* user) {
-  const uint32_t last = TEGI_BIN_LEVELS * TEGI_BIN_STEPS - 1;
+// Looks no further than the bin |last|.
+static tegi_block* find_until(const tegi_bins* bins, uint64_t key,
+                              uint32_t last, tegi_bins_filter filter,
+                              void* user) {
   uint32_t bin = tegi_bin_of(key);
   uint32_t own_looks = filter ? FILTERED_LOOKS : OWN_BIN_LOOKS;
   tegi_block* best = best_of(bins, bin, key, own_looks, filter, user);
   while (!best && bin < last) {
     bin = tegi_bins_next(bins, bin + 1);
-    if (bin == UINT32_MAX) return NULL;
+    if (bin > last) return NULL;
     uint32_t looks = filter ? FILTERED_LOOKS : NEXT_BIN_LOOKS;
     best = best_of(bins, bin, key, looks, filter, user);
   }
   return best;
+}
+
+tegi_block* tegi_bins_find(const tegi_bins* bins, uint64_t key,
+                           tegi_bins_filter filter, void* user) {
+  const uint32_t last = TEGI_BIN_LEVELS * TEGI_BIN_STEPS - 1;
+  return find_until(bins, key, last, filter, user);
+}
+
+tegi_block* tegi_bins_find_within(const tegi_bins* bins, uint64_t key,
+                                  uint64_t most, tegi_bins_filter filter,
+                                  void* user) {
+  return find_until(bins, key, tegi_bin_of(most), filter, user);
 }

@@ -120,4 +120,10 @@ typedef bool (*tegi_bins_filter)(void* user, const tegi_block* block);
 tegi_block* tegi_bins_find(const tegi_bins* bins, uint64_t key,
                            tegi_bins_filter filter, void* user);
 
+// As above, and does not look in bins that hold nothing of at most |most|.
+// The filter says no to what is larger in the last one.
+tegi_block* tegi_bins_find_within(const tegi_bins* bins, uint64_t key,
+                                  uint64_t most, tegi_bins_filter filter,
+                                  void* user);
+
 #endif  // TEGULA_RANGE_BINS_H

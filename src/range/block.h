@@ -2,9 +2,16 @@
 //
 // The allocator's records: a block is a range of bytes inside one device
 // object (an extent), used or free. A buffer is a block that a caller holds;
-// core keeps its own fields behind the block in the same record.
+// core keeps its own fields behind the block in the same record, and where a
+// block that is used has no link.
+//
+// With many buffers alive the time of an operation is that of the cache lines
+// it reads: the first one has all that a policy of whole buffers reads of a
+// block, the second what arenas need as well.
 #ifndef TEGULA_RANGE_BLOCK_H
 #define TEGULA_RANGE_BLOCK_H
+
+#include <stddef.h>
 
 #include "range/useset.h"
 
@@ -46,14 +53,14 @@ typedef struct tegi_bin_link {
 } tegi_bin_link;
 
 struct tegi_block {
-  uint64_t offset;  // in the extent
-  uint64_t size;    // granted bytes
-  tegi_extent* extent;
   tegi_use_set use;
-  tegi_chunk* chunk;  // the chunk it lies in (range/arena.h); NULL = none
-  tegi_block* prev;   // neighbours by address; or the policy's own list
-  tegi_block* next;
-  union {  // free blocks: neighbours in their bin or list
+  uint64_t size;         // granted bytes
+  uint16_t bin;          // the policy's own: which class it belongs to
+  uint8_t state;         // tegi_block_state
+  uint8_t policy_index;  // which of the session's policies it belongs to
+  bool is_partial;       // not all tiles under it are mapped: it may grow
+  uint8_t of_core[3];    // core's
+  union {  // free blocks: neighbours in their bin or list; used ones: core's
     struct {
       tegi_block* bin_prev;
       tegi_block* bin_next;
@@ -61,22 +68,28 @@ struct tegi_block {
     };
     tegi_bin_link link;
   };
-  uint64_t cold_since;   // free blocks: the policy's clock when freed
-  uint16_t bin;          // the policy's own: which class it belongs to
-  uint8_t state;         // tegi_block_state
-  uint8_t policy_index;  // which of the session's policies it belongs to
-  bool is_partial;       // not all tiles under it are mapped: it may grow
+  // The second line.
+  uint64_t offset;  // in the extent
+  tegi_extent* extent;
+  tegi_chunk* chunk;  // the chunk it lies in (range/arena.h); NULL = none
+  tegi_block* prev;   // neighbours by address; or the policy's own list
+  tegi_block* next;
+  // Free blocks: the policy's clock when freed; used ones: the policy's own.
+  uint64_t cold_since;
 };
+
+_Static_assert(offsetof(tegi_block, offset) == TEGI_CACHE_LINE,
+               "the first line is full");
 
 // A hole over tiles. Records are large enough for it; a used block has core's
 // fields in the same place.
 typedef struct tegi_hole tegi_hole;
 struct tegi_hole {
-  tegi_block block;         // link: by the bytes backed from its low end
-  tegi_bin_link size_link;  // by size, while not all of it is backed
-  tegi_hole* steal_prev;    // among holes with whole tiles, coldest first
+  tegi_block block;       // link: by the bytes backed from its low end
+  uint32_t whole_count;   // mapped tiles that lie wholly inside
+  tegi_hole* steal_prev;  // among holes with whole tiles, coldest first
   tegi_hole* steal_next;
-  uint32_t whole_count;  // mapped tiles that lie wholly inside
+  tegi_bin_link size_link;  // by size, while not all of it is backed
 };
 
 #endif  // TEGULA_RANGE_BLOCK_H

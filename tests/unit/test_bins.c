@@ -125,6 +125,31 @@ static void check_find(scene* s, uint64_t key, bool is_filtered) {
   }
 }
 
+typedef struct bounded {
+  uint32_t last_bin;
+  uint64_t most;
+} bounded;
+
+static bool is_at_most(void* user, const tegi_block* block) {
+  const bounded* wanted = user;
+  uint64_t key = ((const item*)(const void*)block)->key;
+  assert_true(tegi_bin_of(key) <= wanted->last_bin);
+  return key <= wanted->most;
+}
+
+static bool is_small_enough(void* user, const tegi_block* block) {
+  return ((const item*)(const void*)block)->key <= *(uint64_t*)user;
+}
+
+// A bound leaves out bins in which the filter would say no to everything, and
+// changes nothing else.
+static void check_find_within(scene* s, uint64_t key, uint64_t most) {
+  bounded wanted = {tegi_bin_of(most), most};
+  assert_ptr_equal(
+      tegi_bins_find_within(&s->bins, key, most, is_at_most, &wanted),
+      tegi_bins_find(&s->bins, key, is_small_enough, &most));
+}
+
 static void play(uint32_t link_offset, unsigned seed) {
   scene* s = calloc(1, sizeof *s);
   assert_non_null(s);
@@ -144,7 +169,9 @@ static void play(uint32_t link_offset, unsigned seed) {
     uint32_t bin = draw(BINS);
     assert_int_equal(tegi_bins_next(&s->bins, bin), naive_next(s, bin));
     assert_int_equal(tegi_bins_before(&s->bins, bin), naive_before(s, bin));
-    if (step % 8 == 0) check_find(s, draw_key(), step % 16 == 0);
+    uint64_t key = draw_key();
+    if (step % 8 == 0) check_find(s, key, step % 16 == 0);
+    if (step % 8 == 4) check_find_within(s, key, key + draw_key());
   }
   check(s);
   for (uint32_t i = 0; i < BLOCKS; i++) {

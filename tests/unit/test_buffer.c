@@ -127,6 +127,35 @@ static void a_largest_size_is_for_state_only(void** state) {
   CORE_OK(&fx, teg_buffer_create(session, &params, &buffer, &fx.err));
 }
 
+// Records are taken over as they are: what is rare must not be the one's
+// before.
+static void a_record_keeps_nothing_of_the_buffer_before(void** state) {
+  (void)state;
+  teg_session* keeper = core_session(&fx, "keeper", "policy_state=simple");
+  teg_stream* second = NULL;
+  CORE_OK(&fx, teg_stream_create(keeper, &second, &fx.err));
+  teg_buffer_params params = params_of(1000);
+  params.lifetime = TEG_LIFETIME_STATE;
+  params.max_size = 4000;
+  teg_buffer* growing = NULL;
+  CORE_OK(&fx, teg_buffer_create(keeper, &params, &growing, &fx.err));
+  CORE_OK(&fx, teg_buffer_used_on(growing, second, &fx.err));
+  CORE_OK(&fx, teg_buffer_resize(growing, 4000, &fx.err));
+  teg_buffer_destroy(growing);
+  core_finish(&fx, second);
+  core_finish(&fx, teg_session_stream(keeper));
+  params = params_of(4000);
+  params.lifetime = TEG_LIFETIME_STATE;
+  teg_buffer* plain = NULL;
+  CORE_OK(&fx, teg_buffer_create(keeper, &params, &plain, &fx.err));
+  assert_ptr_equal(plain, growing);
+  CORE_EXPECT(&fx, TEG_INVALID, teg_buffer_resize(plain, 2000, &fx.err));
+  core_expect_text(fx.err.message, "without a max_size");
+  assert_int_equal(core_info(plain).flags, 0);
+  // The list of its streams would be freed twice.
+  teg_buffer_destroy(plain);
+}
+
 static void null_is_refused_everywhere(void** state) {
   (void)state;
   teg_buffer_params params = params_of(1000);
@@ -303,6 +332,7 @@ int main(void) {
       TEST(size_2_to_the_62_is_too_much_for_the_device),
       TEST(unknown_flags_lifetimes_and_tags_are_refused),
       TEST(a_largest_size_is_for_state_only),
+      TEST(a_record_keeps_nothing_of_the_buffer_before),
       TEST(null_is_refused_everywhere),
       TEST(a_stream_of_another_session_is_refused),
       TEST(a_stream_of_another_device_is_refused),

@@ -126,6 +126,67 @@ static void free_buffers_of_an_idle_session_are_lent(void** state) {
   core_validate(&fx, other);
 }
 
+static void an_idle_session_lends_only_what_is_asked_for(void** state) {
+  (void)state;
+  teg_session* other = core_session(&fx, "other", "policy=simple");
+  teg_buffer* a = core_buffer(&fx, session, 5000);
+  teg_buffer* b = core_buffer(&fx, session, 9000);
+  const void* memory = core_info(b).memory;
+  teg_buffer_destroy(a);
+  teg_buffer_destroy(b);
+  core_finish(&fx, stream);
+  (void)core_buffer(&fx, other, 5000);
+  assert_int_equal(core_device_stats(&fx).allocation_count, 2);
+  // The other size is still its own: found without a look at the device.
+  uint64_t hits = core_device_stats(&fx).hit_count;
+  assert_ptr_equal(core_info(core_buffer(&fx, session, 9000)).memory, memory);
+  assert_int_equal(core_device_stats(&fx).hit_count, hits + 1);
+}
+
+static void what_is_lent_already_is_adopted_first(void** state) {
+  (void)state;
+  teg_session* second = core_session(&fx, "second", "policy=simple");
+  teg_session* third = core_session(&fx, "third", "policy=simple");
+  // Two of the first session's, of which the second one takes one.
+  teg_buffer* a = core_buffer(&fx, session, 5000);
+  teg_buffer* b = core_buffer(&fx, session, 5000);
+  teg_buffer_destroy(a);
+  teg_buffer_destroy(b);
+  core_finish(&fx, stream);
+  teg_buffer* c = core_buffer(&fx, second, 5000);
+  const void* memory = core_info(c).memory;
+  teg_buffer_destroy(c);
+  core_finish(&fx, teg_session_stream(second));
+  // The third one takes the other, and the second one keeps what it has.
+  assert_ptr_not_equal(core_info(core_buffer(&fx, third, 5000)).memory, memory);
+  uint64_t hits = core_device_stats(&fx).hit_count;
+  assert_ptr_equal(core_info(core_buffer(&fx, second, 5000)).memory, memory);
+  assert_int_equal(core_device_stats(&fx).hit_count, hits + 1);
+  assert_int_equal(core_device_stats(&fx).allocation_count, 2);
+}
+
+// Two threads whose runs overlap: what is free at the end of a run is wanted
+// again at once.
+static void a_session_between_two_runs_lends_nothing_to_a_run_under_way(
+    void** state) {
+  (void)state;
+  teg_session* other = core_session(&fx, "other", "policy=simple");
+  CORE_OK(&fx, teg_session_run_begin(session, &fx.err));
+  teg_buffer* a = core_buffer(&fx, session, 5000);
+  const void* memory = core_info(a).memory;
+  teg_buffer_destroy(a);
+  core_finish(&fx, stream);
+  CORE_OK(&fx, teg_session_run_begin(other, &fx.err));
+  CORE_OK(&fx, teg_session_run_end(session, &fx.err));
+  teg_buffer* b = core_buffer(&fx, other, 5000);
+  assert_ptr_not_equal(core_info(b).memory, memory);
+  CORE_OK(&fx, teg_session_run_end(other, &fx.err));
+  // The next run finds the session idle.
+  CORE_OK(&fx, teg_session_run_begin(other, &fx.err));
+  assert_ptr_equal(core_info(core_buffer(&fx, other, 5000)).memory, memory);
+  CORE_OK(&fx, teg_session_run_end(other, &fx.err));
+}
+
 static void a_session_that_comes_later_is_lent_as_well(void** state) {
   (void)state;
   CORE_OK(&fx, teg_session_run_begin(session, &fx.err));
@@ -146,6 +207,9 @@ int main(void) {
       TEST(a_trim_gives_back_what_is_free_and_idle),
       TEST(the_same_stream_reuses_at_once_another_after_the_submit),
       TEST(free_buffers_of_an_idle_session_are_lent),
+      TEST(an_idle_session_lends_only_what_is_asked_for),
+      TEST(what_is_lent_already_is_adopted_first),
+      TEST(a_session_between_two_runs_lends_nothing_to_a_run_under_way),
       TEST(a_session_that_comes_later_is_lent_as_well),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

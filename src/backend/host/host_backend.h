@@ -13,8 +13,9 @@
 //           device, by a worker thread or, when told, inside wait().
 //
 // Locks: memory_lock guards the spaces, windows and the file's size;
-// queue_lock guards the queue and every stream's fields. Neither is taken
-// with the other held. A range's slots are guarded by the rule of backend.h.
+// queue_lock guards the queue and what its streams have executed. Neither is
+// taken with the other held. A range's slots are guarded by the rule of
+// backend.h.
 #ifndef TEGULA_BACKEND_HOST_BACKEND_H
 #define TEGULA_BACKEND_HOST_BACKEND_H
 
@@ -76,16 +77,19 @@ typedef struct tegi_hostdev_area {
 } tegi_hostdev_area;
 
 typedef struct tegi_hostdev_stream {
-  uint32_t magic;
+  // Streams of different threads share no cache line.
+  _Alignas(TEGI_CACHE_LINE) uint32_t magic;
+  uint32_t batch_count;  // that there are. Whoever records, as below
   tegi_hostdev* device;
   tegi_hostdev_batch* recording;  // NULL until something is recorded
-  tegi_hostdev_batch* unused;     // executed batches; guarded by queue_lock
+  tegi_hostdev_batch* spare;      // executed, ready to be recorded
+  tegi_hostdev_batch* unused;     // executed since; guarded by queue_lock
   tegi_atomic_u64 submitted;
   tegi_atomic_u64 completed;
   uint64_t* times;  // of timestamps, by number; NULL until there are any
   uint64_t time_count;
-  bool has_error;  // guarded by queue_lock, as error
-  teg_error error;
+  tegi_atomic_u32 has_error;  // set before |completed|
+  teg_error error;            // guarded by queue_lock
 } tegi_hostdev_stream;
 
 struct tegi_hostdev {
@@ -101,7 +105,8 @@ struct tegi_hostdev {
   _Atomic bool is_lost;  // a rollback failed: addresses are not what we think
   int file;              // the memfd
 
-  tegi_mutex memory_lock;
+  // What is above is read by all threads; what is below they write.
+  _Alignas(TEGI_CACHE_LINE) tegi_mutex memory_lock;
   tegi_hostdev_area heaps;
   tegi_hostdev_area buffers;
   uint64_t file_bytes;
@@ -109,9 +114,8 @@ struct tegi_hostdev {
   tegi_mappings mappings;        // over all ranges
   tegi_atomic_u64 object_count;  // memories and streams alive
 
-  tegi_mutex queue_lock;
-  tegi_cond work_arrived;   // the worker waits for it
-  tegi_cond work_finished;  // wait() waits for it
+  // One cache line is all that a submit passes from thread to thread.
+  _Alignas(TEGI_CACHE_LINE) tegi_mutex queue_lock;
   tegi_hostdev_batch* first_batch;
   tegi_hostdev_batch* last_batch;
   uint32_t waiter_count;
@@ -119,6 +123,8 @@ struct tegi_hostdev {
   bool is_stopping;
   bool is_worker_idle;
   bool has_worker;
+  tegi_cond work_arrived;   // the worker waits for it
+  tegi_cond work_finished;  // wait() waits for it
   tegi_thread worker;
 };
 

@@ -179,7 +179,8 @@ static teg_result open_device(const teg_backend_open_params* params,
   tegi_host host;
   result = tegi_host_init(&host, &params->allocator, err);
   if (result != TEG_OK) return result;
-  tegi_hostdev* device = tegi_host_alloc(&host, sizeof *device);
+  tegi_hostdev* device =
+      tegi_host_alloc_aligned(&host, sizeof *device, TEGI_CACHE_LINE);
   if (!device) {
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
                           "host: no host memory for the device");

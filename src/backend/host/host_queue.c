@@ -6,9 +6,10 @@
 // before runs before.
 //
 // A batch belongs to its stream's recording side until submit, then to the
-// queue, and after execution to the stream's list of unused ones, so that a
-// steady stream allocates nothing. Who executes holds is_executing: the
-// worker thread, or a thread inside wait() or tegi_hostdev_queue_run().
+// queue, and after execution to the stream's list of unused ones, which submit
+// gives back to the recording side, so that a steady stream allocates nothing.
+// Who executes holds is_executing: the worker thread, or a thread inside wait()
+// or tegi_hostdev_queue_run().
 #include <string.h>
 
 #include "backend/common/batch_serials.h"
@@ -44,7 +45,7 @@ typedef struct command {
 } command;
 
 struct tegi_hostdev_batch {
-  tegi_hostdev_batch* next;
+  _Alignas(TEGI_CACHE_LINE) tegi_hostdev_batch* next;
   tegi_hostdev_stream* stream;
   uint64_t serial;
   command* commands;
@@ -70,14 +71,37 @@ static teg_result no_host_memory(teg_error* err) {
 
 // ---- Batches.
 
+// What was executed becomes spare. queue_lock is held.
+static void take_unused(tegi_hostdev_stream* stream) {
+  if (stream->spare) return;
+  stream->spare = stream->unused;
+  stream->unused = NULL;
+}
+
+static tegi_hostdev_batch* batch_new(tegi_hostdev_stream* stream) {
+  tegi_hostdev_batch* batch = tegi_host_alloc_aligned(
+      &stream->device->host, sizeof *batch, TEGI_CACHE_LINE);
+  if (batch) stream->batch_count++;
+  return batch;
+}
+
+// With two batches by turns, submit finds the other one executed, and the lock
+// need not be taken for it here.
+enum { TURNS = 2 };
+
 static tegi_hostdev_batch* batch_begin(tegi_hostdev_stream* stream) {
   if (stream->recording) return stream->recording;
-  tegi_hostdev* device = stream->device;
-  tegi_mutex_lock(&device->queue_lock);
-  tegi_hostdev_batch* batch = stream->unused;
-  if (batch) stream->unused = batch->next;
-  tegi_mutex_unlock(&device->queue_lock);
-  if (!batch) batch = tegi_host_alloc(&device->host, sizeof *batch);
+  if (!stream->spare && stream->batch_count >= TURNS) {
+    tegi_mutex_lock(&stream->device->queue_lock);
+    take_unused(stream);
+    tegi_mutex_unlock(&stream->device->queue_lock);
+  }
+  tegi_hostdev_batch* batch = stream->spare;
+  if (batch) {
+    stream->spare = batch->next;
+  } else {
+    batch = batch_new(stream);
+  }
   if (!batch) return NULL;
   batch->next = NULL;
   batch->stream = stream;
@@ -96,6 +120,14 @@ static void batch_free(tegi_host* host, tegi_hostdev_batch* batch) {
   tegi_host_free(host, batch->sizes,
                  batch->size_capacity * sizeof *batch->sizes);
   tegi_host_free(host, batch, sizeof *batch);
+}
+
+static void batch_free_all(tegi_host* host, tegi_hostdev_batch* batch) {
+  while (batch) {
+    tegi_hostdev_batch* next = batch->next;
+    batch_free(host, batch);
+    batch = next;
+  }
 }
 
 // Room for one more command in the recorded batch. NULL without memory.
@@ -179,13 +211,11 @@ static teg_result execute_batch(const tegi_hostdev_batch* batch,
   return first;
 }
 
-// Takes the next batch and executes it. queue_lock is held, and let go in
-// between; is_executing is false and there is a batch.
-static void run_one(tegi_hostdev* device) {
-  tegi_hostdev_batch* batch = device->first_batch;
+// Executes the commands of a batch without queue_lock, which is held before
+// and after.
+static void execute_unlocked(tegi_hostdev* device,
+                             const tegi_hostdev_batch* batch) {
   tegi_hostdev_stream* stream = batch->stream;
-  device->first_batch = batch->next;
-  if (!device->first_batch) device->last_batch = NULL;
   device->is_executing = true;
   tegi_mutex_unlock(&device->queue_lock);
 
@@ -194,12 +224,22 @@ static void run_one(tegi_hostdev* device) {
 
   tegi_mutex_lock(&device->queue_lock);
   device->is_executing = false;
-  if (result != TEG_OK && !stream->has_error) {
-    stream->has_error = true;
+  if (result != TEG_OK && !tegi_load_state(&stream->has_error)) {
     tegi_error_set(
         &stream->error, result, "command %zu of batch %llu failed: %s", index,
         (unsigned long long)batch->serial, teg_result_message(result));
+    (void)tegi_change_state(&stream->has_error, 0, 1);
   }
+}
+
+// Takes the next batch and executes it. queue_lock is held, and may be let go
+// in between; is_executing is false and there is a batch.
+static void run_one(tegi_hostdev* device) {
+  tegi_hostdev_batch* batch = device->first_batch;
+  tegi_hostdev_stream* stream = batch->stream;
+  device->first_batch = batch->next;
+  if (!device->first_batch) device->last_batch = NULL;
+  if (batch->command_count > 0) execute_unlocked(device, batch);
   batch->next = stream->unused;
   stream->unused = batch;
   tegi_store_release(&stream->completed, batch->serial);
@@ -303,7 +343,8 @@ static teg_result stream_create(teg_backend_device* base,
                                 teg_queue_stream** out_stream, teg_error* err) {
   *out_stream = NULL;
   tegi_hostdev* device = tegi_hostdev_from(base);
-  tegi_hostdev_stream* stream = tegi_host_alloc(&device->host, sizeof *stream);
+  tegi_hostdev_stream* stream =
+      tegi_host_alloc_aligned(&device->host, sizeof *stream, TEGI_CACHE_LINE);
   if (!stream) {
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
                           "no host memory for a stream");
@@ -329,11 +370,8 @@ static void stream_destroy(teg_backend_device* base,
   wait_locked(stream, tegi_load_relaxed(&stream->submitted));
   tegi_mutex_unlock(&device->queue_lock);
   batch_free(&device->host, stream->recording);
-  while (stream->unused) {
-    tegi_hostdev_batch* batch = stream->unused;
-    stream->unused = batch->next;
-    batch_free(&device->host, batch);
-  }
+  batch_free_all(&device->host, stream->spare);
+  batch_free_all(&device->host, stream->unused);
   tegi_host_free(&device->host, stream->times,
                  TIMES_KEPT * sizeof *stream->times);
   stream->magic = 0;
@@ -537,6 +575,7 @@ static teg_result submit(teg_queue_stream* queue_stream, uint64_t serial,
   }
   device->last_batch = batch;
   tegi_store_release(&stream->submitted, serial);
+  take_unused(stream);
   if (device->is_worker_idle) tegi_cond_signal(&device->work_arrived);
   tegi_mutex_unlock(&device->queue_lock);
   return TEG_OK;
@@ -552,10 +591,13 @@ static teg_result wait(teg_queue_stream* queue_stream, uint64_t serial,
   tegi_hostdev* device = stream->device;
   teg_result result = check_submitted(stream, serial, err);
   if (result != TEG_OK) return result;
+  if (tegi_load_acquire(&stream->completed) >= serial &&
+      !tegi_load_state(&stream->has_error)) {
+    return TEG_OK;
+  }
   tegi_mutex_lock(&device->queue_lock);
   wait_locked(stream, serial);
-  if (stream->has_error) {
-    stream->has_error = false;
+  if (tegi_change_state(&stream->has_error, 1, 0)) {
     result = stream->error.result;
     if (err) *err = stream->error;
   }
