@@ -282,7 +282,8 @@ typedef struct teg_map_ops {
                            uint64_t offset, uint64_t size, teg_error* err);
 } teg_map_ops;
 
-// What a device wants to be told that it cannot see. NULL where it does not.
+// A device whose commands are checked: what it wants to be told that it cannot
+// see, and what it has found. NULL for others.
 typedef struct teg_check_ops {
   uint32_t abi_version;
   uint32_t struct_size;
@@ -290,6 +291,11 @@ typedef struct teg_check_ops {
   // Returns TEG_HAZARD where the rule of reuse forbids it.
   teg_result (*host_access)(teg_backend_device* device, const teg_span* span,
                             bool is_read, bool is_written, teg_error* err);
+  // How many hazards were found, and the first one's text ("" if none).
+  uint64_t (*get_report)(teg_backend_device* device, char* text,
+                         size_t text_size);
+  // Forgets them.
+  void (*reset_report)(teg_backend_device* device);
 } teg_check_ops;
 
 // Commands. Core counts the batches of each stream and says the serial when it

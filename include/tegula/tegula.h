@@ -17,6 +17,7 @@
 #define TEG_VERSION_PATCH 0
 
 #include "tegula/buffer.h"
+#include "tegula/check.h"
 #include "tegula/device.h"
 #include "tegula/kernel.h"
 #include "tegula/options.h"

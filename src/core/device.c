@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "core/objects.h"
 #include "core/registry.h"
+#include "tegula/check.h"
 
 // ---- Backends --------------------------------------------------------------
 
@@ -89,6 +90,15 @@ void tegi_log_line(const teg_device* device, teg_log_level level,
 
 // ---- Create and destroy ----------------------------------------------------
 
+static teg_result check_backend(teg_device* device, teg_error* err) {
+  teg_backend_caps caps = {.struct_size = sizeof caps};
+  teg_backend_device* backend = device->backend;
+  backend->tables.device->query_caps(backend, &caps);
+  if (caps.flags & TEG_BACKEND_HAZARD_CHECKED) return TEG_OK;
+  return tegi_backend_check(backend, &device->host.allocator, &device->backend,
+                            err);
+}
+
 static teg_result open_backend(teg_device* device,
                                const teg_device_params* params,
                                const teg_backend_ops* backend, teg_error* err) {
@@ -105,9 +115,12 @@ static teg_result open_backend(teg_device* device,
   };
   teg_result result = backend->open(&open, &device->backend, err);
   if (result != TEG_OK) return result;
-  device->tables = device->backend->tables;
-  result = check_tables(&device->tables, err);
+  result = check_tables(&device->backend->tables, err);
+  if (result == TEG_OK && options->check == TEGI_CHECK_ON) {
+    result = check_backend(device, err);
+  }
   if (result != TEG_OK) return result;
+  device->tables = device->backend->tables;
   device->caps.struct_size = sizeof device->caps;
   device->tables.device->query_caps(device->backend, &device->caps);
   if (!device->tables.remap) device->caps.remap = TEG_REMAP_NONE;
@@ -183,6 +196,35 @@ const char* teg_device_backend_name(const teg_device* device) {
 
 teg_backend_device* tegi_device_backend(teg_device* device) {
   return device->backend;
+}
+
+// ---- Check -----------------------------------------------------------------
+
+teg_result teg_device_get_check_report(teg_device* device,
+                                       teg_check_report* out_report,
+                                       teg_error* err) {
+  TEG_REQUIRE(device && out_report, err,
+              "get_check_report: device or report is NULL");
+  TEG_REQUIRE(out_report->struct_size == sizeof *out_report, err,
+              "get_check_report: struct_size is %u, expected %zu",
+              out_report->struct_size, sizeof *out_report);
+  out_report->hazard_count = 0;
+  out_report->first_hazard[0] = '\0';
+  const teg_check_ops* check = device->tables.check;
+  if (!check) {
+    return tegi_error_set(err, TEG_UNSUPPORTED,
+                          "this device is not checked: open it with the "
+                          "option check=on");
+  }
+  out_report->hazard_count =
+      check->get_report(device->backend, out_report->first_hazard,
+                        sizeof out_report->first_hazard);
+  return TEG_OK;
+}
+
+void teg_device_reset_check_report(teg_device* device) {
+  if (!device || !device->tables.check) return;
+  device->tables.check->reset_report(device->backend);
 }
 
 // ---- Trim ------------------------------------------------------------------

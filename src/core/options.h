@@ -31,6 +31,7 @@ struct teg_options {
 // Choices by their index.
 enum { TEGI_REMAP_ON = 0, TEGI_REMAP_OFF = 1 };
 enum { TEGI_COMPLETION_WORKER = 0, TEGI_COMPLETION_TOLD = 1 };
+enum { TEGI_CHECK_OFF = 0, TEGI_CHECK_ON = 1 };
 enum { TEGI_ON_BUSY_WAIT = 0, TEGI_ON_BUSY_GROW = 1 };
 
 // Copies the values, not the host.

@@ -63,12 +63,15 @@ static void run_commands(device_fixture* fx, teg_memory* buffer,
       teg_span target = {buffer, i * 8, 8, 1};
       teg_span copied = {heap, 64 + i * 8, 8, 1};
       teg_binding binding = {copied, true, false};
+      WITH_RETRY(fx, failure_count, queue->record_barrier(stream, &fx->err));
       WITH_RETRY(fx, failure_count,
                  queue->record_fill(stream, &target, (uint32_t)i * 0x01010101u,
                                     &fx->err));
+      WITH_RETRY(fx, failure_count, queue->record_barrier(stream, &fx->err));
       WITH_RETRY(fx, failure_count,
                  queue->record_copy(stream, &copied, &target, &fx->err));
       if (!fixture_has_calls(fx)) continue;
+      WITH_RETRY(fx, failure_count, queue->record_barrier(stream, &fx->err));
       WITH_RETRY(fx, failure_count,
                  test_record_call(fx->device, stream, sum_kernel, &sum,
                                   &binding, 1, &fx->err));

@@ -17,6 +17,7 @@ static void fill(device_fixture* fx, teg_queue_stream* stream,
                  teg_memory* memory, uint64_t offset, uint64_t size,
                  uint32_t pattern) {
   teg_span span = span_of(memory, offset, size);
+  fixture_barrier(fx, stream);
   EXPECT_OK(fx,
             fx->tables.queue->record_fill(stream, &span, pattern, &fx->err));
 }
@@ -26,6 +27,7 @@ static void copy(device_fixture* fx, teg_queue_stream* stream,
                  uint64_t source_offset, uint64_t size) {
   teg_span to = span_of(target, target_offset, size);
   teg_span from = span_of(source, source_offset, size);
+  fixture_barrier(fx, stream);
   EXPECT_OK(fx, fx->tables.queue->record_copy(stream, &to, &from, &fx->err));
 }
 
@@ -161,6 +163,7 @@ static device_outcome queue_calls_get_their_bytes(device_fixture* fx) {
   teg_binding bindings[2] = {{span_of(a, 5, 100), true, false},
                              {span_of(b, 7, 100), true, true}};
   for (int i = 0; i < 20; i++) {
+    fixture_barrier(fx, stream);
     EXPECT_OK(fx, test_record_call(fx->device, stream, add_kernel, &call_count,
                                    bindings, 2, &fx->err));
     EXPECT_OK(fx, test_record_call(fx->device, stream, no_binding_kernel,
@@ -498,6 +501,7 @@ static device_outcome queue_steady_state_allocates_nothing(device_fixture* fx) {
     for (int i = 0; i < 20; i++) {
       fill(fx, stream, buffer, 0, 16, 1);
       if (!fixture_has_calls(fx)) continue;
+      fixture_barrier(fx, stream);
       EXPECT_OK(fx, kernels->record_dispatch(stream, &dispatch, &fx->err));
     }
     submit(fx, stream, serial);

@@ -155,6 +155,7 @@ static void record(random_state* state) {
   teg_span source = target;
   if (op.kind != OP_FILL) source = device_span(state, &op.source);
   teg_binding bindings[2] = {{source, true, false}, {target, true, true}};
+  fixture_barrier(fx, to);
   switch (op.kind) {
     case OP_FILL:
       EXPECT_OK(fx, queue->record_fill(to, &target, op.pattern, &fx->err));

@@ -61,10 +61,13 @@ static void* work_alone(void* user) {
     teg_binding binding = {high, true, true};
     MUST(self, !tables->queue->record_fill(stream, &low,
                                            round % 250 * 0x01010101u, NULL));
+    MUST(self, !tables->queue->record_barrier(stream, NULL));
     MUST(self, !tables->queue->record_copy(stream, &high, &low, NULL));
     MUST(self, !tables->queue->submit(stream, 2 * round - 1, NULL));
+    MUST(self, !tables->queue->record_barrier(stream, NULL));
     MUST(self,
          !test_record_call(device, stream, add_one, NULL, &binding, 1, NULL));
+    MUST(self, !tables->queue->record_barrier(stream, NULL));
     MUST(self, !tables->queue->record_copy(stream, &out, &high, NULL));
     MUST(self, !tables->queue->submit(stream, 2 * round, NULL));
     MUST(self, tables->queue->completed(stream) <= 2 * round);

@@ -162,6 +162,10 @@ void fixture_unmap(device_fixture* fx, teg_memory* range, uint32_t range_tile,
   EXPECT_OK(fx, fx->tables.remap->unmap(fx->device, range, &run, 1, &fx->err));
 }
 
+void fixture_barrier(device_fixture* fx, teg_queue_stream* stream) {
+  EXPECT_OK(fx, fx->tables.queue->record_barrier(stream, &fx->err));
+}
+
 uint8_t* fixture_bytes(device_fixture* fx, teg_memory* memory) {
   uint8_t* bytes = fx->tables.map->host_pointer(fx->device, memory);
   assert_non_null(bytes);
@@ -182,6 +186,7 @@ static uint8_t* pointer_or_copies(device_fixture* fx, teg_memory* memory,
 }
 
 static void copy_bytes(device_fixture* fx, teg_span target, teg_span source) {
+  fixture_barrier(fx, fx->copy_stream);
   EXPECT_OK(fx, fx->tables.queue->record_copy(fx->copy_stream, &target, &source,
                                               &fx->err));
 }

@@ -82,6 +82,8 @@ void fixture_map(device_fixture* fx, teg_memory* range, uint32_t range_tile,
                  teg_memory* heap, uint32_t heap_tile, uint32_t count);
 void fixture_unmap(device_fixture* fx, teg_memory* range, uint32_t range_tile,
                    uint32_t count);
+// Orders what is recorded next behind all before.
+void fixture_barrier(device_fixture* fx, teg_queue_stream* stream);
 // The pointer to |memory|; asserts that it has one.
 uint8_t* fixture_bytes(device_fixture* fx, teg_memory* memory);
 // Bytes of any memory, by its pointer or else by copies through a buffer. Waits

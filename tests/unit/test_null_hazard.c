@@ -76,13 +76,21 @@ static teg_span span(teg_memory* memory, uint64_t offset, uint64_t size,
   return (teg_span){memory, offset, size, owner};
 }
 
+// Every command of these tests comes behind a barrier: they are about who owns
+// the bytes. Order is the matter of test_check_order.c.
+static void barrier(scene* s, teg_queue_stream* stream) {
+  EXPECT_OK(&s->fx, s->queue->record_barrier(stream, &s->fx.err));
+}
+
 static void fill(scene* s, teg_queue_stream* stream, teg_span target) {
+  barrier(s, stream);
   EXPECT_OK(&s->fx,
             s->queue->record_fill(stream, &target, 0x01010101, &s->fx.err));
 }
 
 static void copy(scene* s, teg_queue_stream* stream, teg_span target,
                  teg_span source) {
+  barrier(s, stream);
   EXPECT_OK(&s->fx,
             s->queue->record_copy(stream, &target, &source, &s->fx.err));
 }
@@ -220,6 +228,7 @@ static void in_place_kernel_on_foreign_bytes_is_found(void** state) {
   int call_count = 0;
   teg_binding binding = {span(s->buffer, 0, 16, 2), true, true};
   fill(s, s->a, span(s->buffer, 0, 16, 1));
+  barrier(s, s->a);
   EXPECT_OK(&s->fx, test_record_call(s->fx.device, s->a, fail_kernel,
                                      &call_count, &binding, 1, &s->fx.err));
   submit(s, s->a);
@@ -401,6 +410,7 @@ static void unwritten_bytes_are_poisoned(void** state) {
   // A kernel that claims only to write sees nothing of the owner before.
   fill(s, s->a, span(s->heap, 0, 64, 1));
   teg_binding binding = {span(s->heap, 16, 16, 2), false, true};
+  barrier(s, s->a);
   EXPECT_OK(&s->fx, test_record_call(s->fx.device, s->a, look_kernel, words,
                                      &binding, 1, &s->fx.err));
   submit(s, s->a);
@@ -408,6 +418,7 @@ static void unwritten_bytes_are_poisoned(void** state) {
   assert_memory_equal(words, poison, 16);
   // Its own bytes are left alone.
   memset(fixture_bytes(&s->fx, s->heap) + 16, 6, 16);
+  barrier(s, s->a);
   EXPECT_OK(&s->fx, test_record_call(s->fx.device, s->a, look_kernel, words,
                                      &binding, 1, &s->fx.err));
   submit(s, s->a);

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The null device: a decorator over a host device in told mode. Shared by the
-// files of this folder only.
+// The null device: a decorator over a host device in told mode, under the
+// decorator that checks hazards (check/check_wrap.h). Shared by the files of
+// this folder only.
 //
 // Memories and streams wrap the host's. Every command, fills and copies too,
-// reaches the host as a call, whose kernel first asks the hazard checker; so
-// a command whose memory is gone is not run.
+// reaches the host as a call, whose function first asks the checker; so a
+// command whose memory is gone is not run.
 //
 // Locks: mutex guards the fields marked with it and the streams' node lists.
 // It is never held while the host device or the checker is called.
 #ifndef TEGULA_BACKEND_NULL_BACKEND_H
 #define TEGULA_BACKEND_NULL_BACKEND_H
 
-#include "backend/null/hazard.h"
+#include "backend/check/check_hazard.h"
 #include "base/memory.h"
 #include "base/thread.h"
 #include "tegula/null.h"
@@ -33,20 +34,17 @@ typedef struct tegi_nulldev_memory {
   uint64_t size;
   uint8_t* pointer;
   teg_memory* inner;
-  tegi_hazard_memory* hazard;
 } tegi_nulldev_memory;
 
 typedef struct tegi_nulldev_stream {
   uint32_t magic;
   tegi_nulldev* device;
   teg_queue_stream* inner;
-  tegi_hazard_stream* hazard;
-  tegi_nulldev_node* unused;  // executed commands; guarded by mutex
-  tegi_nulldev_node* active;  // all others; guarded by mutex
-  teg_binding* bindings;      // scratch: one command's, for the host
+  tegi_hazard_command* next_command;  // the checker's, recorded next
+  tegi_nulldev_node* unused;          // executed commands; guarded by mutex
+  tegi_nulldev_node* active;          // all others; guarded by mutex
+  teg_binding* bindings;              // scratch: one command's, for the host
   size_t binding_capacity;
-  tegi_hazard_span* spans;  // scratch: the same, for the checker
-  size_t span_capacity;
 } tegi_nulldev_stream;
 
 // The test switch of teg_null_fail.
@@ -65,7 +63,6 @@ struct tegi_nulldev {
   tegi_host host;
   teg_backend_device* inner;
   const teg_backend_tables* tables;  // of |inner|
-  tegi_hazard* hazard;
   tegi_mutex mutex;
   tegi_nulldev_faults faults;  // guarded by mutex
   uint64_t budget_bytes;       // guarded by mutex
@@ -90,6 +87,9 @@ void tegi_nulldev_memory_destroy(teg_backend_device* base, teg_memory* memory);
 extern const teg_remap_ops tegi_nulldev_remap_ops;
 
 // ---- null_queue.c
+// The checker's name for what is recorded next.
+void tegi_nulldev_next_command(teg_queue_stream* stream,
+                               tegi_hazard_command* command);
 extern const teg_queue_ops tegi_nulldev_queue_ops;
 extern const teg_kernel_ops tegi_nulldev_kernel_ops;
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Opening and closing the null device, its switches, and null.h.
+// Opening and closing the null device, its switches, and null.h. What is
+// opened is the checked device around it.
 #include <stddef.h>
 #include <string.h>
 
+#include "backend/check/check_wrap.h"
 #include "backend/host/host_fill.h"
 #include "backend/host/host_register.h"
 #include "backend/null/null_backend.h"
@@ -43,10 +45,10 @@ teg_result tegi_nulldev_count_call(tegi_nulldev* device, teg_null_calls call,
 }
 
 // Bytes get a new owner, in the command that executes now.
-static void on_new_owner(void* user, void* memory_user, uint64_t offset,
+static void on_new_owner(void* user, teg_memory* memory, uint64_t offset,
                          uint64_t size) {
   tegi_nulldev* device = user;
-  uint8_t* pointer = memory_user;
+  uint8_t* pointer = tegi_nulldev_memory_from(memory)->pointer;
   uint64_t room = TEGI_NULLDEV_POISON_BYTES - device->poisoned_bytes;
   size = tegi_min_u64(size, room);
   tegi_hostdev_fill(pointer + offset, size, TEG_NULL_POISON);
@@ -57,7 +59,6 @@ static void close_device(teg_backend_device* base) {
   if (!base) return;
   tegi_nulldev* device = tegi_nulldev_from(base);
   device->tables->device->close(device->inner);
-  tegi_hazard_destroy(device->hazard);
   tegi_mutex_destroy(&device->mutex);
   device->magic = 0;
   // The allocator lives in what it frees.
@@ -69,7 +70,6 @@ static void close_device(teg_backend_device* base) {
 static void query_caps(teg_backend_device* base, teg_backend_caps* out_caps) {
   tegi_nulldev* device = tegi_nulldev_from(base);
   device->tables->device->query_caps(device->inner, out_caps);
-  out_caps->flags |= TEG_BACKEND_HAZARD_CHECKED;
 }
 
 static uint64_t query_available(teg_backend_device* base) {
@@ -105,54 +105,24 @@ static const teg_map_ops map_ops = {
     .host_pointer = host_pointer,
 };
 
-static teg_result host_access(teg_backend_device* base, const teg_span* span,
-                              bool is_read, bool is_written, teg_error* err) {
-  tegi_nulldev* device = tegi_nulldev_from(base);
-  tegi_nulldev_memory* memory = tegi_nulldev_memory_from(span->memory);
-  TEG_REQUIRE(
-      span->size <= memory->size && span->offset <= memory->size - span->size,
-      err, "CPU access past the end of a memory");
-  tegi_hazard_span access = {memory->hazard, span->offset, span->size,
-                             span->owner,    is_read,      is_written};
-  return tegi_hazard_host_access(device->hazard, &access, err);
-}
-
-static const teg_check_ops check_ops = {
-    .abi_version = TEG_BACKEND_ABI_VERSION,
-    .struct_size = sizeof(teg_check_ops),
-    .host_access = host_access,
-};
-
 static teg_result probe(uint32_t* out_device_count, teg_error* err) {
   return tegi_hostdev_backend.probe(out_device_count, err);
 }
 
-static teg_result init_device(tegi_nulldev* device,
-                              const teg_backend_open_params* params,
-                              teg_error* err) {
+static teg_result open_host(tegi_nulldev* device,
+                            const teg_backend_open_params* params,
+                            teg_error* err) {
   teg_backend_open_params inner_params = *params;
   inner_params.is_told = true;
   teg_result result =
       tegi_hostdev_backend.open(&inner_params, &device->inner, err);
-  if (result != TEG_OK) return result;
-  device->tables = &device->inner->tables;
-  teg_backend_caps caps;
-  device->tables->device->query_caps(device->inner, &caps);
-  tegi_hazard_params hazard_params = {
-      .host = &device->host,
-      .tile_bytes = device->tables->remap ? caps.tile_bytes : 0,
-      .remap = caps.remap,
-      .on_new_owner = on_new_owner,
-      .user = device,
-  };
-  result = tegi_hazard_create(&hazard_params, &device->hazard, err);
-  if (result != TEG_OK) device->tables->device->close(device->inner);
+  if (result == TEG_OK) device->tables = &device->inner->tables;
   return result;
 }
 
-static teg_result open_device(const teg_backend_open_params* params,
-                              teg_backend_device** out_device, teg_error* err) {
-  *out_device = NULL;
+// The device itself, not checked yet.
+static teg_result open_null(const teg_backend_open_params* params,
+                            tegi_nulldev** out_device, teg_error* err) {
   tegi_host host;
   teg_result result = tegi_host_init(&host, &params->allocator, err);
   if (result != TEG_OK) return result;
@@ -165,7 +135,7 @@ static teg_result open_device(const teg_backend_open_params* params,
   tegi_host_init(&device->host, &params->allocator, NULL);
   device->magic = DEVICE_MAGIC;
   device->budget_bytes = UINT64_MAX;
-  result = init_device(device, params, err);
+  result = open_host(device, params, err);
   if (result != TEG_OK) {
     tegi_mutex_destroy(&device->mutex);
     tegi_host_free(&host, device, sizeof *device);
@@ -177,10 +147,26 @@ static teg_result open_device(const teg_backend_open_params* params,
       .map = &map_ops,
       .queue = &tegi_nulldev_queue_ops,
       .kernel = &tegi_nulldev_kernel_ops,
-      .check = &check_ops,
   };
-  *out_device = &device->base;
+  *out_device = device;
   return TEG_OK;
+}
+
+static teg_result open_device(const teg_backend_open_params* params,
+                              teg_backend_device** out_device, teg_error* err) {
+  *out_device = NULL;
+  tegi_nulldev* device;
+  teg_result result = open_null(params, &device, err);
+  if (result != TEG_OK) return result;
+  tegi_check_params check = {
+      .allocator = params->allocator,
+      .next_command = tegi_nulldev_next_command,
+      .on_new_owner = on_new_owner,
+      .user = device,
+  };
+  result = tegi_check_wrap(&device->base, &check, out_device, err);
+  if (result != TEG_OK) close_device(&device->base);
+  return result;
 }
 
 const teg_backend_ops tegi_nulldev_backend = {
@@ -196,8 +182,9 @@ const teg_backend_ops tegi_nulldev_backend = {
 
 // NULL if |base| is some other backend's.
 static tegi_nulldev* device_of(teg_backend_device* base) {
-  bool is_null = base && base->tables.device == &device_ops;
-  return is_null ? tegi_nulldev_from(base) : NULL;
+  teg_backend_device* inner = tegi_check_inner(base);
+  bool is_null = inner && inner->tables.device == &device_ops;
+  return is_null ? tegi_nulldev_from(inner) : NULL;
 }
 
 teg_result teg_null_fail(teg_backend_device* base, teg_null_calls calls,
@@ -225,7 +212,10 @@ teg_result teg_null_set_budget(teg_backend_device* base, uint64_t bytes) {
 
 uint64_t teg_null_run_batches(teg_backend_device* base, uint64_t max_count) {
   tegi_nulldev* device = device_of(base);
-  return device ? teg_host_run_batches(device->inner, max_count) : 0;
+  if (!device) return 0;
+  uint64_t count = teg_host_run_batches(device->inner, max_count);
+  tegi_check_observe_all(base);
+  return count;
 }
 
 teg_result teg_null_get_report(teg_backend_device* base,
@@ -234,9 +224,8 @@ teg_result teg_null_get_report(teg_backend_device* base,
   if (!device || !out_report || out_report->struct_size < sizeof *out_report) {
     return TEG_INVALID;
   }
-  out_report->hazard_count =
-      tegi_hazard_get_report(device->hazard, out_report->first_hazard,
-                             sizeof out_report->first_hazard);
+  out_report->hazard_count = base->tables.check->get_report(
+      base, out_report->first_hazard, sizeof out_report->first_hazard);
   tegi_mutex_lock(&device->mutex);
   out_report->counted_calls = device->faults.counted_calls;
   out_report->failed_calls = device->faults.failed_calls;
@@ -246,6 +235,5 @@ teg_result teg_null_get_report(teg_backend_device* base,
 }
 
 void teg_null_reset_report(teg_backend_device* base) {
-  tegi_nulldev* device = device_of(base);
-  if (device) tegi_hazard_reset(device->hazard);
+  if (device_of(base)) base->tables.check->reset_report(base);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Streams of the null device. A command is a node: what to do, and the
-// checker's record. The host executes it as a call of run_node.
+// checker's name for it. The host executes it as a call of run_node.
 #include <string.h>
 
 #include "backend/host/host_dispatch.h"
@@ -78,9 +78,10 @@ static teg_result run_node(void* user, void* const* pointers,
   bool may_run;
   // Only one command executes at a time.
   todo.stream->device->poisoned_bytes = 0;
-  teg_result checked = tegi_hazard_execute(todo.hazard, &may_run);
+  tegi_hazard_execute(todo.hazard, &may_run);
   node_drop(node);
-  if (!may_run) return TEG_HAZARD;
+  // The checker makes it the batch's result.
+  if (!may_run) return TEG_OK;
   teg_result result = TEG_OK;
   switch (todo.kind) {
     case NODE_FILL:
@@ -93,77 +94,58 @@ static teg_result run_node(void* user, void* const* pointers,
       result = tegi_hostdev_invoke(&todo.shape, pointers, sizes);
       break;
   }
-  return checked != TEG_OK ? checked : result;
+  return result;
 }
 
 // ---- Recording.
 
-static teg_result check_span(const teg_span* span, const char* what,
-                             teg_error* err) {
-  const tegi_nulldev_memory* memory = tegi_nulldev_memory_from(span->memory);
-  if (span->size <= memory->size && span->offset <= memory->size - span->size) {
-    return TEG_OK;
-  }
-  return tegi_error_set(
-      err, TEG_INVALID, "%s: %llu bytes at %llu are not in a memory of %llu",
-      what, (unsigned long long)span->size, (unsigned long long)span->offset,
-      (unsigned long long)memory->size);
+void tegi_nulldev_next_command(teg_queue_stream* stream,
+                               tegi_hazard_command* command) {
+  stream_from(stream)->next_command = command;
 }
 
-// Bindings in the host's terms and in the checker's, in the scratch arrays.
+// Bindings in the host's terms, in the scratch array. The checker has seen
+// that they are inside their memories.
 static teg_result translate(tegi_nulldev_stream* stream,
                             const teg_binding* bindings, uint32_t binding_count,
-                            const char* what, teg_error* err) {
+                            teg_error* err) {
   tegi_host* host = &stream->device->host;
   if (!tegi_host_grow_array(host, &stream->bindings, &stream->binding_capacity,
-                            binding_count, sizeof *stream->bindings) ||
-      !tegi_host_grow_array(host, &stream->spans, &stream->span_capacity,
-                            binding_count, sizeof *stream->spans)) {
+                            binding_count, sizeof *stream->bindings)) {
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
                           "null: no host memory for %u bindings",
                           binding_count);
   }
   for (uint32_t i = 0; i < binding_count; i++) {
-    const teg_span* span = &bindings[i].span;
-    teg_result result = check_span(span, what, err);
-    if (result != TEG_OK) return result;
-    tegi_nulldev_memory* memory = tegi_nulldev_memory_from(span->memory);
     stream->bindings[i] = bindings[i];
-    stream->bindings[i].span.memory = memory->inner;
-    stream->spans[i] = (tegi_hazard_span){
-        memory->hazard, span->offset,        span->size,
-        span->owner,    bindings[i].is_read, bindings[i].is_written};
+    stream->bindings[i].span.memory =
+        tegi_nulldev_memory_from(bindings[i].span.memory)->inner;
   }
   return TEG_OK;
 }
 
 // Records a command that |todo| describes.
-static teg_result record(tegi_nulldev_stream* stream, const char* what,
+static teg_result record(tegi_nulldev_stream* stream,
                          const tegi_nulldev_node* todo,
                          const teg_binding* bindings, uint32_t binding_count,
                          teg_error* err) {
   tegi_nulldev* device = stream->device;
   teg_result result = tegi_nulldev_count_call(device, TEG_NULL_RECORD, err);
   if (result != TEG_OK) return result;
-  result = translate(stream, bindings, binding_count, what, err);
+  result = translate(stream, bindings, binding_count, err);
   if (result != TEG_OK) return result;
   tegi_nulldev_node* node = node_new(stream);
   if (!node) {
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
                           "null: no host memory to record a command");
   }
+  node->hazard = stream->next_command;
   node->kind = todo->kind;
   node->pattern = todo->pattern;
   node->shape = todo->shape;
-  result = tegi_hazard_record(stream->hazard, what, todo->kind == NODE_DISPATCH,
-                              stream->spans, binding_count, &node->hazard, err);
-  if (result == TEG_OK) {
-    result = tegi_hostdev_record_call(stream->inner, run_node, node,
-                                      stream->bindings, binding_count, err);
-    if (result == TEG_OK) return TEG_OK;
-    tegi_hazard_unrecord(node->hazard);
-  }
-  node_drop(node);
+  result = tegi_hostdev_record_call(stream->inner, run_node, node,
+                                    stream->bindings, binding_count, err);
+  if (result != TEG_OK) node_drop(node);
   return result;
 }
 
@@ -172,7 +154,7 @@ static teg_result record_fill(teg_queue_stream* queue_stream,
                               teg_error* err) {
   tegi_nulldev_node todo = {.kind = NODE_FILL, .pattern = pattern};
   teg_binding binding = {*target, false, true};
-  return record(stream_from(queue_stream), "fill", &todo, &binding, 1, err);
+  return record(stream_from(queue_stream), &todo, &binding, 1, err);
 }
 
 static teg_result record_copy(teg_queue_stream* queue_stream,
@@ -184,7 +166,7 @@ static teg_result record_copy(teg_queue_stream* queue_stream,
               (unsigned long long)target->size);
   tegi_nulldev_node todo = {.kind = NODE_COPY};
   teg_binding bindings[2] = {{*target, false, true}, {*source, true, false}};
-  return record(stream_from(queue_stream), "copy", &todo, bindings, 2, err);
+  return record(stream_from(queue_stream), &todo, bindings, 2, err);
 }
 
 static teg_result record_dispatch(teg_queue_stream* queue_stream,
@@ -193,7 +175,7 @@ static teg_result record_dispatch(teg_queue_stream* queue_stream,
   tegi_nulldev_node todo = {.kind = NODE_DISPATCH};
   teg_binding flat[TEGI_HOSTDEV_MOST_FLAT];
   uint32_t count = tegi_hostdev_flatten(dispatch, &todo.shape, flat);
-  return record(stream_from(queue_stream), "dispatch", &todo, flat, count, err);
+  return record(stream_from(queue_stream), &todo, flat, count, err);
 }
 
 static teg_result kernel_create(teg_backend_device* base,
@@ -263,15 +245,11 @@ static teg_result stream_create(teg_backend_device* base,
   }
   stream->magic = STREAM_MAGIC;
   stream->device = device;
-  result = tegi_hazard_stream_add(device->hazard, &stream->hazard, err);
+  result =
+      device->tables->queue->stream_create(device->inner, &stream->inner, err);
   if (result == TEG_OK) {
-    result = device->tables->queue->stream_create(device->inner, &stream->inner,
-                                                  err);
-    if (result == TEG_OK) {
-      *out_stream = (teg_queue_stream*)(void*)stream;
-      return TEG_OK;
-    }
-    tegi_hazard_stream_remove(device->hazard, stream->hazard);
+    *out_stream = (teg_queue_stream*)(void*)stream;
+    return TEG_OK;
   }
   tegi_host_free(&device->host, stream, sizeof *stream);
   return result;
@@ -283,13 +261,10 @@ static void stream_destroy(teg_backend_device* base,
   tegi_nulldev* device = tegi_nulldev_from(base);
   tegi_nulldev_stream* stream = stream_from(queue_stream);
   device->tables->queue->stream_destroy(device->inner, stream->inner);
-  tegi_hazard_stream_remove(device->hazard, stream->hazard);
   nodes_free(device, stream->active);
   nodes_free(device, stream->unused);
   tegi_host_free(&device->host, stream->bindings,
                  stream->binding_capacity * sizeof *stream->bindings);
-  tegi_host_free(&device->host, stream->spans,
-                 stream->span_capacity * sizeof *stream->spans);
   stream->magic = 0;
   tegi_host_free(&device->host, stream, sizeof *stream);
 }
@@ -307,10 +282,7 @@ static void discard(teg_queue_stream* queue_stream) {
   tegi_nulldev_stream* stream = stream_from(queue_stream);
   stream->device->tables->queue->discard(stream->inner);
   tegi_nulldev_node* node;
-  while ((node = find_recorded(stream)) != NULL) {
-    tegi_hazard_unrecord(node->hazard);
-    node_drop(node);
-  }
+  while ((node = find_recorded(stream)) != NULL) node_drop(node);
 }
 
 static void mark_submitted(tegi_nulldev_stream* stream) {
@@ -332,7 +304,6 @@ static teg_result submit(teg_queue_stream* queue_stream, uint64_t serial,
   result = device->tables->queue->submit(stream->inner, serial, err);
   if (result != TEG_OK) return result;
   mark_submitted(stream);
-  tegi_hazard_submit(stream->hazard);
   return result;
 }
 
@@ -347,14 +318,7 @@ static teg_result wait(teg_queue_stream* queue_stream, uint64_t serial,
   tegi_nulldev* device = stream->device;
   teg_result result = tegi_nulldev_count_call(device, TEG_NULL_WAIT, err);
   if (result != TEG_OK) return result;
-  result = device->tables->queue->wait(stream->inner, serial, err);
-  if (result == TEG_HAZARD) {
-    char text[512];
-    tegi_hazard_take_text(stream->hazard, text, sizeof text);
-    // Empty if a kernel of the program returned it.
-    if (text[0]) tegi_error_set(err, TEG_HAZARD, "%s", text);
-  }
-  return result;
+  return device->tables->queue->wait(stream->inner, serial, err);
 }
 
 const teg_queue_ops tegi_nulldev_queue_ops = {
