@@ -44,6 +44,7 @@ typedef struct model {
   model_command pending[MAX_PENDING];
   uint32_t pending_count;
   uint64_t submitted;
+  uint64_t kept;  // batch whose error the next wait gets; 0 = none
 } model;
 
 static uint32_t draw(uint32_t below) { return (uint32_t)rand() % below; }
@@ -86,6 +87,10 @@ static bool is_pending(const model* m, uint32_t byte, bool only_written) {
   return false;
 }
 
+static void keep(model* m, uint64_t serial) {
+  if (m->kept == 0 || serial < m->kept) m->kept = serial;
+}
+
 static void record(model* m) {
   if (m->pending_count == MAX_PENDING) return;
   model_command* command = &m->pending[m->pending_count];
@@ -111,6 +116,7 @@ static void record(model* m) {
   assert_int_equal(tegi_hazard_submit_begin(m->stream, NULL), TEG_OK);
   tegi_hazard_submit_end(m->stream, true);
   command->serial = ++m->submitted;
+  if (command->is_hazard) keep(m, command->serial);
   m->pending_count++;
 }
 
@@ -127,7 +133,7 @@ static void execute(model* m) {
       if (now == NO_BYTE || now != span->bytes[i]) can_run = false;
     }
   }
-  bool is_hazard = command.is_hazard || !can_run;
+  bool is_hazard = !command.is_hazard && !can_run;
   for (uint32_t s = 0; s < command.span_count && can_run; s++) {
     const model_span* span = &command.spans[s];
     for (uint32_t i = 0; i < span->span.size && span->span.is_read; i++) {
@@ -144,8 +150,11 @@ static void execute(model* m) {
   tegi_hazard_execute(command.command, &may_run);
   tegi_hazard_observe(m->stream, command.serial);
   assert_int_equal(may_run, can_run);
+  if (is_hazard) keep(m, command.serial);
+  bool is_kept = m->kept && m->kept <= command.serial;
   assert_int_equal(tegi_hazard_take_error(m->stream, command.serial, NULL),
-                   is_hazard ? TEG_HAZARD : TEG_OK);
+                   is_kept ? TEG_HAZARD : TEG_OK);
+  if (is_kept) m->kept = 0;
 }
 
 // A tile comes, goes, or its range tile gets another one.
