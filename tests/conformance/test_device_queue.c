@@ -533,6 +533,8 @@ static const device_never nevers[] = {
      "C functions do not run on a GPU; queue_chains_through_streams has it"},
     {"vulkan-*", "queue_keeps_errors_and_tells_once",
      "commands fail in C functions only"},
+    {"*-checked", "queue_steady_state_allocates_nothing",
+     "the checker notes every command"},
     {"null-*", "queue_steady_state_allocates_nothing",
      "the checker keeps a record per command"},
 };

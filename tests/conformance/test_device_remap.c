@@ -287,6 +287,8 @@ static const device_never nevers[] = {
     {"*-fixed", "remap_[!n]*", "opened without remap"},
     {"null-[26]*", "remap_same_tile_under_two_ranges",
      "the checker refuses a tile that is mapped elsewhere"},
+    {"*-checked", "remap_same_tile_under_two_ranges",
+     "the checker refuses a tile that is mapped elsewhere"},
 };
 
 int main(void) {

@@ -18,6 +18,7 @@ const device_config device_configs[] = {
     {"host-64m", "host", 64 * MIB, false, false},
     {"host-told", "host", 64 * KIB, true, false},
     {"host-fixed", "host", 0, false, true},
+    {"host-checked", "host", 64 * KIB, false, false},
     {"null-2m", "null", 0, false, false},
     {"null-64k", "null", 64 * KIB, true, false},
     {"null-fixed", "null", 64 * KIB, true, true},
@@ -25,6 +26,7 @@ const device_config device_configs[] = {
     {"vulkan-64k", "vulkan", 64 * KIB, false, false},
     {"vulkan-told", "vulkan", 64 * KIB, true, false},
     {"vulkan-fixed", "vulkan", 0, false, true},
+    {"vulkan-checked", "vulkan", 64 * KIB, false, false},
 };
 const size_t device_config_count =
     sizeof device_configs / sizeof *device_configs;
@@ -101,6 +103,10 @@ void device_fixture_open(device_fixture* fx, const device_config* config,
   }
   const teg_backend_ops* backend = device_fixture_backend(config->backend);
   EXPECT_OK(fx, backend->open(&own, &fx->device, &fx->err));
+  if (fnmatch("*-checked", config->name, 0) == 0) {
+    EXPECT_OK(fx, tegi_backend_check(fx->device, &own.allocator, &fx->device,
+                                     &fx->err));
+  }
   fx->tables = fx->device->tables;
   fx->tables.device->query_caps(fx->device, &fx->caps);
 }

@@ -20,7 +20,8 @@
 #include "base/atomic.h"
 #include "tegula/backend.h"
 
-// One way to open a device.
+// One way to open a device. One whose name ends with "-checked" is opened under
+// the hazard checker, as null always is.
 typedef struct device_config {
   const char* name;
   const char* backend;
