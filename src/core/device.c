@@ -95,8 +95,11 @@ static teg_result check_backend(teg_device* device, teg_error* err) {
   teg_backend_device* backend = device->backend;
   backend->tables.device->query_caps(backend, &caps);
   if (caps.flags & TEG_BACKEND_HAZARD_CHECKED) return TEG_OK;
-  return tegi_backend_check(backend, &device->host.allocator, &device->backend,
-                            err);
+  teg_backend_device* checked;
+  teg_result result =
+      tegi_backend_check(backend, &device->host.allocator, &checked, err);
+  if (result == TEG_OK) device->backend = checked;
+  return result;
 }
 
 static teg_result open_backend(teg_device* device,

@@ -104,7 +104,8 @@ void device_fixture_open(device_fixture* fx, const device_config* config,
   const teg_backend_ops* backend = device_fixture_backend(config->backend);
   EXPECT_OK(fx, backend->open(&own, &fx->device, &fx->err));
   if (fnmatch("*-checked", config->name, 0) == 0) {
-    EXPECT_OK(fx, tegi_backend_check(fx->device, &own.allocator, &fx->device,
+    teg_backend_device* inner = fx->device;
+    EXPECT_OK(fx, tegi_backend_check(inner, &own.allocator, &fx->device,
                                      &fx->err));
   }
   fx->tables = fx->device->tables;
