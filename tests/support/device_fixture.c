@@ -105,8 +105,8 @@ void device_fixture_open(device_fixture* fx, const device_config* config,
   EXPECT_OK(fx, backend->open(&own, &fx->device, &fx->err));
   if (fnmatch("*-checked", config->name, 0) == 0) {
     teg_backend_device* inner = fx->device;
-    EXPECT_OK(fx, tegi_backend_check(inner, &own.allocator, &fx->device,
-                                     &fx->err));
+    EXPECT_OK(fx,
+              tegi_backend_check(inner, &own.allocator, &fx->device, &fx->err));
   }
   fx->tables = fx->device->tables;
   fx->tables.device->query_caps(fx->device, &fx->caps);

@@ -516,9 +516,20 @@ static void heap_goes_behind_its_binds(scene* s) {
   EXPECT_OK(&s->fx, s->remap->map(s->fx.device, s->range, &run, 1, &s->fx.err));
   submit(s, s->bind);
   EXPECT_OK(&s->fx, unmap(s, 1));
-  submit(s, s->bind);
-  if (!s->is_planted) EXPECT_OK(&s->fx, finish(s, s->bind));
+  if (!s->is_planted) submit(s, s->bind);
   fixture_destroy(&s->fx, heap);
+}
+
+// Nothing of a range that is gone is bound, or comes back.
+static void range_takes_its_binds_along(scene* s) {
+  teg_memory* range = fixture_range(&s->fx, tile_of(s));
+  teg_tile_run run = {s->heap, 0, 0, 1};
+  EXPECT_OK(&s->fx, s->remap->map(s->fx.device, range, &run, 1, &s->fx.err));
+  if (!s->is_planted) s->remap->range_release(s->fx.device, range);
+  EXPECT_RESULT(&s->fx, s->is_planted ? TEG_HAZARD : TEG_OK, map(s, 0, 0));
+  if (s->is_planted) s->remap->range_release(s->fx.device, range);
+  s->queue->discard(s->bind);
+  map_settled(s);
 }
 
 // ---- Dispatches.
@@ -640,7 +651,10 @@ static const scenario scenarios[] = {
     {"discarded_binds_are_taken_back", discarded_binds_are_taken_back,
      NEEDS_BINDS, false, "with no tile"},
     {"heap_goes_behind_its_binds", heap_goes_behind_its_binds, NEEDS_FAKE, true,
-     "is destroyed before bind batch 2, which moves tiles of it, is complete"},
+     "is destroyed before bind batch 2, which moves tiles of it, is "
+     "submitted"},
+    {"range_takes_its_binds_along", range_takes_its_binds_along, NEEDS_BINDS,
+     true, "is mapped elsewhere already"},
     {"parameters_are_read", parameters_are_read, NEEDS_CALLS, false,
      "(dispatch), command 2, which reads them for owner 0"},
     {"counts_are_read", counts_are_read, NEEDS_CALLS, false,

@@ -91,7 +91,8 @@ void tegi_hazard_reset(tegi_hazard* hazard);
 // ---- Memory.
 
 // Physical memory, or an address range of whole tiles. Remove reports
-// unfinished commands and binds and mapped tiles, and removes it all the same.
+// unfinished commands, binds that are only recorded and mapped tiles, and
+// removes it all the same.
 teg_result tegi_hazard_memory_add(tegi_hazard* hazard, bool is_range,
                                   uint64_t size, void* memory_user,
                                   tegi_hazard_memory** out_memory,

@@ -39,7 +39,6 @@ struct tegi_hazard_memory {
   uint64_t reference_count;
   bool is_removed;
   bool is_range;
-  uint64_t last_bind;      // batch that moves tiles of it
   tegi_slot_state* slots;  // range
   uint32_t slot_count;
   tegi_segment* segments;  // physical
@@ -124,8 +123,6 @@ typedef struct tegi_bind_move {
   uint32_t slot_index;
   tegi_slot_state before;
   tegi_slot_state after;
-  uint64_t range_bind;  // range->last_bind before
-  uint64_t heap_bind;
 } tegi_bind_move;
 
 struct tegi_hazard_stream {

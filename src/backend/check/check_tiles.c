@@ -120,20 +120,13 @@ static void set_slot(tegi_hazard* hazard, tegi_hazard_memory* range,
 static void move_slot(tegi_hazard* hazard, tegi_hazard_memory* range,
                       uint32_t slot_index, tegi_slot_state state) {
   tegi_slot_state before = range->slots[slot_index];
-  tegi_hazard_memory* heap = state.heap ? state.heap : before.heap;
-  if (is_ordered(hazard) && heap) {
+  if (is_ordered(hazard) && (state.heap || before.heap)) {
     TEG_ASSERT(hazard->move_count < hazard->move_capacity);
     hazard->moves[hazard->move_count++] =
-        (tegi_bind_move){.range = range,
-                         .slot_index = slot_index,
-                         .before = before,
-                         .after = state,
-                         .range_bind = range->last_bind,
-                         .heap_bind = heap->last_bind};
+        (tegi_bind_move){range, slot_index, before, state};
     tegi_bytes_retain(range);
     tegi_bytes_retain(before.heap);
     tegi_bytes_retain(state.heap);
-    range->last_bind = heap->last_bind = recorded_bind(hazard);
   }
   set_slot(hazard, range, slot_index, state);
 }
@@ -174,14 +167,7 @@ static void forget_move(tegi_hazard* hazard, const tegi_bind_move* move) {
 void tegi_hazard_moves_discard(tegi_hazard* hazard) {
   while (hazard->move_count > 0) {
     const tegi_bind_move* move = &hazard->moves[--hazard->move_count];
-    tegi_hazard_memory* heap =
-        move->after.heap ? move->after.heap : move->before.heap;
-    heap->last_bind = move->heap_bind;
-    move->range->last_bind = move->range_bind;
-    // What was removed has no slots to be kept any more.
-    if (!move->range->is_removed) {
-      set_slot(hazard, move->range, move->slot_index, move->before);
-    }
+    set_slot(hazard, move->range, move->slot_index, move->before);
     forget_move(hazard, move);
   }
 }
@@ -258,15 +244,33 @@ static void report_mapped(tegi_hazard* hazard,
                      (unsigned long long)mapped_count);
 }
 
-static void report_unfinished_bind(tegi_hazard* hazard,
-                                   const tegi_hazard_memory* memory) {
-  const tegi_hazard_stream* binds = hazard->bind_stream;
-  if (!binds || memory->last_bind <= binds->observed) return;
-  tegi_hazard_report(hazard, NULL, 0, NULL,
-                     "memory %llu is destroyed before bind batch %llu, which "
-                     "moves tiles of it, is complete",
-                     (unsigned long long)memory->id,
-                     (unsigned long long)memory->last_bind);
+// The device waits for binds that are submitted.
+static void report_recorded_bind(tegi_hazard* hazard,
+                                 const tegi_hazard_memory* heap) {
+  for (size_t i = 0; i < hazard->move_count; i++) {
+    const tegi_bind_move* move = &hazard->moves[i];
+    if (move->before.heap != heap && move->after.heap != heap) continue;
+    tegi_hazard_report(hazard, NULL, 0, NULL,
+                       "memory %llu is destroyed before bind batch %llu, which "
+                       "moves tiles of it, is submitted",
+                       (unsigned long long)heap->id,
+                       (unsigned long long)recorded_bind(hazard));
+    return;
+  }
+}
+
+// A range takes along what is recorded of it.
+static void forget_moves_of(tegi_hazard* hazard,
+                            const tegi_hazard_memory* range) {
+  size_t kept_count = 0;
+  for (size_t i = 0; i < hazard->move_count; i++) {
+    if (hazard->moves[i].range == range) {
+      forget_move(hazard, &hazard->moves[i]);
+    } else {
+      hazard->moves[kept_count++] = hazard->moves[i];
+    }
+  }
+  hazard->move_count = kept_count;
 }
 
 void tegi_hazard_memory_remove(tegi_hazard* hazard,
@@ -276,6 +280,7 @@ void tegi_hazard_memory_remove(tegi_hazard* hazard,
   const tegi_hazard_command* command;
   if (memory->is_range) {
     command = pending_in_range(hazard, memory);
+    forget_moves_of(hazard, memory);
     for (uint32_t i = 0; i < memory->slot_count; i++) {
       set_slot(hazard, memory, i, (tegi_slot_state){NULL, 0, 0});
     }
@@ -283,8 +288,8 @@ void tegi_hazard_memory_remove(tegi_hazard* hazard,
     tegi_piece all = {memory, 0, memory->size};
     command = tegi_hazard_pending_on(hazard, &all, false, false);
     report_mapped(hazard, memory);
+    report_recorded_bind(hazard, memory);
   }
-  report_unfinished_bind(hazard, memory);
   if (command) {
     tegi_hazard_report(
         hazard, NULL, 0, NULL,
