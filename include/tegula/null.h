@@ -4,7 +4,7 @@
 // execute exactly when told (inside wait, or teg_null_run_batches), calls
 // fail on demand, the memory can be made smaller, memory that its owner has
 // not written yet reads as TEG_NULL_POISON, and each command is checked by
-// physical bytes against the rule of reuse.
+// physical bytes (see check.h).
 //
 // A hazard found in a command is the result of its batch, TEG_HAZARD, with
 // the text in the error of the wait that reports it. Mapping or unmapping

@@ -396,12 +396,9 @@ teg_result teg_buffer_used_on(teg_buffer* buffer, teg_stream* stream,
 teg_result tegi_buffer_host_access(const teg_buffer* buffer, uint64_t offset,
                                    uint64_t size, bool is_written,
                                    teg_error* err) {
-  const teg_device* device = buffer->session->device;
-  if (!device->tables.check) return TEG_OK;
-  teg_span span = {buffer->block.extent->memory, buffer->block.offset + offset,
-                   size, buffer->number};
-  return device->tables.check->host_access(device->backend, &span, !is_written,
-                                           is_written, err);
+  teg_span span = tegi_buffer_span(buffer, offset, size);
+  return tegi_device_host_access(buffer->session->device, &span, is_written,
+                                 err);
 }
 
 teg_result teg_buffer_map(teg_buffer* buffer, void** out_pointer,

@@ -263,6 +263,10 @@ teg_result tegi_staging_create(teg_session* session, uint64_t bytes,
                                char** out_pointer, teg_error* err);
 // Gives it back when what |stream| has recorded so far is over.
 void tegi_staging_retire(teg_stream* stream, tegi_extent* extent);
+// A checker is told that the CPU writes bytes through a host pointer, or reads
+// them.
+teg_result tegi_device_host_access(teg_device* device, const teg_span* span,
+                                   bool is_written, teg_error* err);
 // The CPU has written bytes through a host pointer.
 teg_result tegi_device_flush(teg_device* device, teg_memory* memory,
                              uint64_t offset, uint64_t size, teg_error* err);

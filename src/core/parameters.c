@@ -209,11 +209,14 @@ static teg_result write_slot(teg_stream* stream, tegi_parameter_slot* slot,
   tegi_parameters* self = &stream->parameters;
   forget_content(self, slot);
   tegi_parameter_page* page = slot->page;
+  teg_span span = {page->extent->memory, slot->offset, size, 0};
+  teg_result result =
+      tegi_device_host_access(stream->session->device, &span, true, err);
+  if (result != TEG_OK) return result;
   memcpy(page->pointer + slot->offset, content, size);
   memcpy(slot->content, content, size);
-  teg_result result =
-      tegi_device_flush(stream->session->device, page->extent->memory,
-                        slot->offset, page->slot_bytes, err);
+  result = tegi_device_flush(stream->session->device, page->extent->memory,
+                             slot->offset, page->slot_bytes, err);
   if (result != TEG_OK) return result;
   slot->hash = hash;
   slot->size = size;

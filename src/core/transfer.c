@@ -105,6 +105,14 @@ void tegi_staging_retire(teg_stream* stream, tegi_extent* extent) {
   tegi_lock_release(&session->lock);
 }
 
+teg_result tegi_device_host_access(teg_device* device, const teg_span* span,
+                                   bool is_written, teg_error* err) {
+  const teg_check_ops* check = device->tables.check;
+  if (!check) return TEG_OK;
+  return check->host_access(device->backend, span, !is_written, is_written,
+                            err);
+}
+
 teg_result tegi_device_flush(teg_device* device, teg_memory* memory,
                              uint64_t offset, uint64_t size, teg_error* err) {
   const teg_map_ops* map = device->tables.map;
@@ -295,13 +303,15 @@ static teg_result write_piece(teg_stream* stream, teg_buffer* target,
   teg_result result = tegi_stream_begin_command(stream, false, err);
   if (result == TEG_OK) result = ring_take(stream, ring, size, &at, err);
   if (result != TEG_OK) return result;
+  teg_span from = {ring->extent->memory, at, size, 0};
+  result = tegi_device_host_access(device_of(stream), &from, true, err);
+  if (result != TEG_OK) return result;
   memcpy(ring->pointer + at, data, size);
   result =
       tegi_device_flush(device_of(stream), ring->extent->memory, at, size, err);
   if (result == TEG_OK) result = tegi_stream_begin_use(stream, target, err);
   if (result != TEG_OK) return result;
   teg_span to = tegi_buffer_span(target, offset, size);
-  teg_span from = {ring->extent->memory, at, size, 0};
   result = tegi_stream_record_copy(stream, &to, &from, err);
   if (result == TEG_OK) stream->staged_bytes += size;
   return result;
@@ -437,6 +447,10 @@ static teg_result fetch(const teg_read* read, void* data, teg_error* err) {
   if (result == TEG_OK) {
     result = invalidate(device_of(stream), ring->extent->memory, read->at,
                         read->size, err);
+  }
+  if (result == TEG_OK) {
+    teg_span span = {ring->extent->memory, read->at, read->size, 0};
+    result = tegi_device_host_access(device_of(stream), &span, false, err);
   }
   if (result == TEG_OK) memcpy(data, ring->pointer + read->at, read->size);
   release_slot(read);

@@ -16,6 +16,7 @@
 
 static device_config worker = {"host", "host", TILE, false, false};
 static device_config told = {"host-told", "host", TILE, true, false};
+static device_config modelled = {"host-checked", "host", TILE, false, false};
 static device_config checked = {"null", "null", TILE, true, false};
 
 typedef struct job {
@@ -230,9 +231,11 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_prestate(threads_work_side_by_side, &worker),
       cmocka_unit_test_prestate(threads_work_side_by_side, &told),
+      cmocka_unit_test_prestate(threads_work_side_by_side, &modelled),
       cmocka_unit_test_prestate(threads_work_side_by_side, &checked),
       cmocka_unit_test_prestate(streams_hand_a_buffer_round, &worker),
       cmocka_unit_test_prestate(streams_hand_a_buffer_round, &told),
+      cmocka_unit_test_prestate(streams_hand_a_buffer_round, &modelled),
       cmocka_unit_test_prestate(streams_hand_a_buffer_round, &checked),
       cmocka_unit_test_prestate(devices_come_and_go, &worker),
       cmocka_unit_test_prestate(devices_come_and_go, &checked),

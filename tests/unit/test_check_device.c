@@ -299,6 +299,69 @@ static void cpu_reuse_of_submitted_bytes_is_found(void** state) {
   scene_close(&s);
 }
 
+// The stream takes what is submitted for complete.
+static void believe_complete(teg_stream* stream) {
+  tegi_store_release(&stream->timeline.completed, teg_stream_submitted(stream));
+}
+
+// The staging ring comes round to bytes that a copy still reads.
+static void staging_written_too_early_is_found(void** state) {
+  const char* backend = *state;
+  if (!is_there(backend)) skip();
+  static scene s;
+  static char bytes[TILE];
+  scene_open(&s, backend, "simple");
+  teg_session* session = core_session(
+      &s.fx, "ring",
+      "policy=simple;ring_min=64KiB;ring_max=64KiB;batches_in_flight=0");
+  teg_stream* stream = teg_session_stream(session);
+  teg_buffer_params params = TEG_BUFFER_PARAMS_INIT;
+  params.size = TILE;
+  params.flags = TEG_BUFFER_FOREIGN;  // written by copies only
+  teg_buffer* buffer = NULL;
+  CORE_OK(&s.fx, teg_buffer_create(session, &params, &buffer, &s.fx.err));
+  CORE_OK(&s.fx, teg_stream_write(stream, buffer, 0, bytes, TILE, &s.fx.err));
+  core_submit(&s.fx, stream);
+  expect_silence(&s.fx);
+  believe_complete(stream);
+  CORE_EXPECT(&s.fx, TEG_HAZARD,
+              teg_stream_write(stream, buffer, 0, bytes, TILE, &s.fx.err));
+  core_expect_text(s.fx.err.message, "the CPU writes");
+  core_expect_text(s.fx.err.message, "(copy) is complete");
+  teg_buffer_destroy(buffer);
+  scene_close(&s);
+}
+
+static teg_result idle(const teg_invocation* invocation) {
+  (void)invocation;
+  return TEG_OK;
+}
+
+// A slot of parameters is written anew under a dispatch that still reads it.
+static void parameters_written_too_early_are_found(void** state) {
+  const char* backend = *state;
+  if (!is_there(backend) || strcmp(backend, "vulkan") == 0) skip();
+  static scene s;
+  scene_open(&s, backend, "simple");
+  teg_kernel_params params = TEG_KERNEL_PARAMS_INIT;
+  params.name = "idle";
+  params.function = idle;
+  params.parameter_bytes = 4;
+  teg_kernel* kernel = NULL;
+  CORE_OK(&s.fx, teg_kernel_create(s.fx.device, &params, &kernel, &s.fx.err));
+  teg_result result = TEG_OK;
+  const uint32_t once[3] = {1, 1, 1};
+  for (uint32_t i = 0; i < 1000 && result == TEG_OK; i++) {
+    result = teg_stream_dispatch(s.a, kernel, NULL, 0, &i, once, &s.fx.err);
+    believe_complete(s.a);
+  }
+  assert_int_equal(result, TEG_HAZARD);
+  core_expect_text(s.fx.err.message, "the CPU writes 4 bytes");
+  core_expect_text(s.fx.err.message, "(dispatch) is complete");
+  teg_kernel_destroy(kernel);
+  scene_close(&s);
+}
+
 // A bind that overtakes, and commands that overtake a bind.
 static void missing_waits_for_binds_are_found(void** state) {
   const char* backend = *state;
@@ -321,7 +384,7 @@ static void missing_waits_for_binds_are_found(void** state) {
 }
 
 int main(void) {
-  enum { OTHERS = 4, EACH = 5 };
+  enum { OTHERS = 4, EACH = 7 };
   static struct CMUnitTest tests[OTHERS + EACH * BACKENDS] = {
       cmocka_unit_test(a_device_is_not_checked_unless_asked),
       cmocka_unit_test(a_device_is_checked_once),
@@ -333,6 +396,8 @@ int main(void) {
       cmocka_unit_test(missing_barriers_are_found),
       cmocka_unit_test(reuse_of_recorded_bytes_is_found),
       cmocka_unit_test(cpu_reuse_of_submitted_bytes_is_found),
+      cmocka_unit_test(staging_written_too_early_is_found),
+      cmocka_unit_test(parameters_written_too_early_are_found),
       cmocka_unit_test(missing_waits_for_binds_are_found),
   };
   static char names[EACH * BACKENDS][96];

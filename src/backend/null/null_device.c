@@ -155,7 +155,7 @@ static teg_result open_null(const teg_backend_open_params* params,
 static teg_result open_device(const teg_backend_open_params* params,
                               teg_backend_device** out_device, teg_error* err) {
   *out_device = NULL;
-  tegi_nulldev* device;
+  tegi_nulldev* device = NULL;
   teg_result result = open_null(params, &device, err);
   if (result != TEG_OK) return result;
   tegi_check_params check = {
