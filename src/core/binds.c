@@ -49,13 +49,12 @@ teg_result tegi_binds_end(teg_device* device, teg_result result,
   return result;
 }
 
-teg_result tegi_binds_wait(teg_stream* stream, teg_error* err) {
+teg_result tegi_binds_wait(teg_stream* stream, uint64_t* out_serial,
+                           teg_error* err) {
   teg_device* device = stream->session->device;
   tegi_binds* binds = &device->binds;
-  uint64_t serial = tegi_load_acquire(&binds->submitted);
-  if (serial <= stream->bound || binds->is_wait_off) return TEG_OK;
-  teg_result result = device->tables.queue->record_wait(
-      stream->queue, binds->stream, serial, err);
-  if (result == TEG_OK) stream->bound = serial;
-  return result;
+  *out_serial = tegi_load_acquire(&binds->submitted);
+  if (*out_serial <= stream->bound || binds->is_wait_off) return TEG_OK;
+  return device->tables.queue->record_wait(stream->queue, binds->stream,
+                                           *out_serial, err);
 }

@@ -33,7 +33,9 @@ teg_result tegi_binds_begin(teg_device* device, const tegi_use_set* after,
 teg_result tegi_binds_end(teg_device* device, teg_result result,
                           teg_error* err);
 
-// What |stream| has recorded runs after all binds so far.
-teg_result tegi_binds_wait(teg_stream* stream, teg_error* err);
+// What |stream| has recorded runs after all binds so far, the last of which is
+// |*out_serial|: stream->bound, once the batch is submitted.
+teg_result tegi_binds_wait(teg_stream* stream, uint64_t* out_serial,
+                           teg_error* err);
 
 #endif  // TEGULA_CORE_BINDS_H

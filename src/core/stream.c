@@ -83,9 +83,11 @@ static teg_result submit_batch(teg_stream* stream, uint64_t* out_serial,
                                teg_error* err) {
   uint64_t serial = recording_of(stream);
   const teg_queue_ops* queue = stream->session->device->tables.queue;
-  teg_result result = tegi_binds_wait(stream, err);
+  uint64_t bound;
+  teg_result result = tegi_binds_wait(stream, &bound, err);
   if (result == TEG_OK) result = queue->submit(stream->queue, serial, err);
   if (result != TEG_OK) return result;
+  stream->bound = bound;
   begin_batch(stream);
   tegi_store_release(&stream->timeline.submitted, serial);
   tegi_stream_poll(stream);

@@ -237,30 +237,38 @@ static bool is_mapped(const teg_buffer* buffer) {
   return pointer_at(buffer, 0, &bytes) != NULL;
 }
 
-// Copies between the program and the buffer through host pointers; what uses
-// the bytes is over.
-static teg_result copy_mapped(teg_buffer* buffer, uint64_t offset, char* data,
-                              uint64_t size, bool is_write, teg_error* err) {
+// One piece of the buffer is written from |from|, or read to |to|.
+static teg_result copy_piece(const teg_buffer* buffer, uint64_t offset,
+                             char* pointer, uint64_t size, const char* from,
+                             char* to, teg_error* err) {
   teg_device* device = buffer->session->device;
   teg_memory* memory = buffer->block.extent->memory;
+  uint64_t at = buffer->block.offset + offset;
+  if (from) {
+    memcpy(pointer, from, size);
+    return tegi_device_flush(device, memory, at, size, err);
+  }
+  teg_result result = invalidate(device, memory, at, size, err);
+  if (result == TEG_OK) memcpy(to, pointer, size);
+  return result;
+}
+
+// Copies between the program and the buffer through host pointers: from |from|,
+// or else to |to|. What uses the bytes is over.
+static teg_result copy_mapped(teg_buffer* buffer, uint64_t offset,
+                              const char* from, char* to, uint64_t size,
+                              teg_error* err) {
   teg_result result =
-      tegi_buffer_host_access(buffer, offset, size, is_write, err);
-  while (result == TEG_OK && size > 0) {
+      tegi_buffer_host_access(buffer, offset, size, from != NULL, err);
+  uint64_t done = 0;
+  while (result == TEG_OK && done < size) {
     uint64_t piece;
-    char* pointer = pointer_at(buffer, offset, &piece);
+    char* pointer = pointer_at(buffer, offset + done, &piece);
     TEG_ASSERT(pointer && piece > 0);
-    piece = tegi_min_u64(piece, size);
-    uint64_t at = buffer->block.offset + offset;
-    if (is_write) {
-      memcpy(pointer, data, piece);
-      result = tegi_device_flush(device, memory, at, piece, err);
-    } else {
-      result = invalidate(device, memory, at, piece, err);
-      if (result == TEG_OK) memcpy(data, pointer, piece);
-    }
-    offset += piece;
-    data += piece;
-    size -= piece;
+    piece = tegi_min_u64(piece, size - done);
+    result = copy_piece(buffer, offset + done, pointer, piece,
+                        from ? from + done : NULL, to ? to + done : NULL, err);
+    done += piece;
   }
   return result;
 }
@@ -365,9 +373,7 @@ teg_result teg_stream_write(teg_stream* stream, teg_buffer* target,
   }
   tegi_way way = tegi_transfer_choose(stream, target, offset, size);
   if (way != TEGI_WAY_RING) {
-    // Only read: the pointer is that of copy_mapped.
-    result =
-        copy_mapped(target, offset, (char*)(uintptr_t)data, size, true, err);
+    result = copy_mapped(target, offset, data, NULL, size, err);
   } else {
     result = write_by_ring(stream, target, offset, data, size, err);
   }
@@ -513,7 +519,7 @@ teg_result teg_stream_read(teg_stream* stream, teg_buffer* source,
   if (!is_readable(source)) {
     return read_by_ring(stream, source, offset, data, size, err);
   }
-  return copy_mapped(source, offset, data, size, false, err);
+  return copy_mapped(source, offset, NULL, data, size, err);
 }
 
 teg_result teg_stream_read_begin(teg_stream* stream, teg_buffer* source,

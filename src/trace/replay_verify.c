@@ -18,6 +18,9 @@
 #include "base/error.h"
 
 #ifdef TEGI_HAS_VULKAN
+// glslang makes them external.
+#define replay_check_spv tegi_replay_check_spv
+#define replay_stamp_spv tegi_replay_stamp_spv
 #include "replay_check.spv.h"
 #include "replay_stamp.spv.h"
 #define SPIRV_OF(words) .spirv = (words), .spirv_bytes = sizeof(words)

@@ -788,11 +788,66 @@ static void a_hazard_belongs_to_its_batch(void** state) {
   scene_end(&s);
 }
 
+// ---- Without host memory.
+
+// A call fails cleanly: it works when it is made again.
+#define RETRY(s, call)                                  \
+  do {                                                  \
+    teg_result first_ = (call);                         \
+    if (first_ != TEG_OK) {                             \
+      assert_int_equal(first_, TEG_OUT_OF_HOST_MEMORY); \
+      assert_string_not_equal((s)->fx.err.message, ""); \
+      EXPECT_OK(&(s)->fx, call);                        \
+    }                                                   \
+  } while (0)
+
+static void bind_and_use(scene* s) {
+  teg_error* err = &s->fx.err;
+  teg_span span = {s->range, 0, 64, 1};
+  RETRY(s, map(s, 0, 0));
+  RETRY(s, s->queue->submit(s->bind, 1, err));
+  RETRY(s, s->queue->record_wait(s->a, s->bind, 1, err));
+  RETRY(s, s->queue->record_barrier(s->a, err));
+  RETRY(s, s->queue->record_fill(s->a, &span, 7, err));
+  RETRY(s, s->queue->submit(s->a, 1, err));
+  RETRY(s, s->queue->record_wait(s->b, s->a, 1, err));
+  RETRY(s, s->queue->record_fill(s->b, &span, 8, err));
+  RETRY(s, s->queue->submit(s->b, 1, err));
+  RETRY(s, s->queue->record_wait(s->bind, s->b, 1, err));
+  RETRY(s, unmap(s, 0));
+  RETRY(s, s->queue->submit(s->bind, 2, err));
+  RETRY(s, s->queue->record_wait(s->bind, s->a, 1, err));
+  RETRY(s, map(s, 1, 1));
+  s->queue->discard(s->bind);
+  RETRY(s, map(s, 2, 1));
+  RETRY(s, s->queue->submit(s->bind, 3, err));
+  s->serials[0] = s->serials[1] = 1;
+  s->serials[3] = 3;
+}
+
+static void every_call_can_lack_host_memory(void** state) {
+  (void)state;
+  uint64_t left = 0, k;
+  for (k = 1; left == 0; k++) {
+    static scene s;
+    scene_begin(&s, &configs[2]);
+    tegi_store_relaxed(&s.fx.allocator.fail_at, k);
+    bind_and_use(&s);
+    left = tegi_load_relaxed(&s.fx.allocator.fail_at);
+    tegi_store_relaxed(&s.fx.allocator.fail_at, 0);
+    assert_int_equal(finish_all(&s), 0);
+    char text[512];
+    if (report(&s, text, sizeof text)) fail_msg("%s", text);
+    scene_end(&s);
+  }
+  assert_true(k > 8);
+}
+
 int main(void) {
   enum {
     SCENARIOS = sizeof scenarios / sizeof *scenarios,
     CONFIGS = sizeof configs / sizeof *configs,
-    OTHERS = 3,
+    OTHERS = 4,
     MOST = SCENARIOS * CONFIGS,
   };
   static scenario_case cases[MOST];
@@ -800,6 +855,7 @@ int main(void) {
       cmocka_unit_test(what_the_device_lacks_is_not_there),
       cmocka_unit_test(reports_are_counted_until_reset),
       cmocka_unit_test(a_hazard_belongs_to_its_batch),
+      cmocka_unit_test(every_call_can_lack_host_memory),
   };
   for (size_t i = 0; i < MOST; i++) {
     scenario_case* one = &cases[i];

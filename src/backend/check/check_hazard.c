@@ -376,6 +376,14 @@ static tegi_hazard_command* command_new(tegi_hazard_stream* stream,
   return command;
 }
 
+// Makes |next| part of |last| if it goes on where that ends.
+static bool extend(tegi_piece* last, const tegi_piece* next) {
+  bool goes_on = last->memory == next->memory &&
+                 (!next->memory || last->offset + last->size == next->offset);
+  if (goes_on) last->size += next->size;
+  return goes_on;
+}
+
 // Writes the pieces of one span behind those that are there, neighbours
 // merged, and makes room for its writes. False without memory; then the
 // pieces so far are held and counted.
@@ -389,11 +397,8 @@ static bool add_pieces(tegi_hazard* hazard, tegi_hazard_command* command,
         hazard, span->memory, span->offset + done, span->size - done, &bind);
     done += next.size;
     command->bind = tegi_max_u64(command->bind, bind);
-    tegi_piece* last =
-        record->piece_count ? &command->pieces[command->piece_count - 1] : NULL;
-    if (last && last->memory == next.memory &&
-        (!next.memory || last->offset + last->size == next.offset)) {
-      last->size += next.size;
+    if (record->piece_count &&
+        extend(&command->pieces[command->piece_count - 1], &next)) {
       continue;
     }
     if (next.memory && span->is_written) {

@@ -29,10 +29,10 @@ teg_result tegi_check_wrap(teg_backend_device* inner,
                            const tegi_check_params* params,
                            teg_backend_device** out_device, teg_error* err);
 
-// What |device| was wrapped around; NULL if it is no such device.
-teg_backend_device* tegi_check_inner(teg_backend_device* device);
+// What |base| was wrapped around; NULL if it is no such device.
+teg_backend_device* tegi_check_inner(teg_backend_device* base);
 
-// Batches may have completed without a call through |device|: looks.
-void tegi_check_observe_all(teg_backend_device* device);
+// Batches may have completed without a call through |base|: looks.
+void tegi_check_observe_all(teg_backend_device* base);
 
 #endif  // TEGULA_BACKEND_CHECK_WRAP_H
