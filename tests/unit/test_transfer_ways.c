@@ -102,9 +102,9 @@ static void spares_end_with_their_buffer(void** state) {
   CORE_OK(&fx, teg_stream_create(session, &second, &fx.err));
   teg_buffer* input = core_buffer(&fx, session, 1000);
   uint8_t bytes[1000] = {1};
+  uint64_t total = 0;
   for (int run = 0; run < 3; ++run) {
     CORE_OK(&fx, teg_stream_write(stream, input, 0, bytes, 1000, &fx.err));
-    uint64_t total = 0;
     read_by_kernel(input, &total);
     core_submit(&fx, stream);
   }
