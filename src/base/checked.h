@@ -28,6 +28,10 @@ static inline uint64_t tegi_align_up(uint64_t value, uint64_t alignment) {
   return (value + alignment - 1) & ~(alignment - 1);
 }
 
+static inline bool tegi_is_aligned(uint64_t value, uint64_t alignment) {
+  return (value & (alignment - 1)) == 0;
+}
+
 static inline uint64_t tegi_align_down(uint64_t value, uint64_t alignment) {
   return value & ~(alignment - 1);
 }

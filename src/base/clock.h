@@ -8,5 +8,8 @@
 
 // Nanoseconds since an arbitrary moment; monotonic, never fails.
 uint64_t tegi_now_ns(void);
+// The same to a few milliseconds, at a fifth of the cost. Only to be compared
+// with itself.
+uint64_t tegi_now_coarse_ns(void);
 
 #endif  // TEGULA_BASE_CLOCK_H

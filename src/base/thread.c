@@ -23,11 +23,15 @@
 #define YIELD_COUNT 16
 #define SLEEP_NS UINT64_C(50000)
 
-uint64_t tegi_now_ns(void) {
+static uint64_t read_clock(clockid_t clock) {
   struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_gettime(clock, &now);
   return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
 }
+
+uint64_t tegi_now_ns(void) { return read_clock(CLOCK_MONOTONIC); }
+
+uint64_t tegi_now_coarse_ns(void) { return read_clock(CLOCK_MONOTONIC_COARSE); }
 
 static inline void pause_processor(void) {
 #if defined(__x86_64__) || defined(__i386__)

@@ -83,7 +83,7 @@ static teg_result bind(dispatching* d, uint32_t i, teg_error* err) {
               "dispatch: binding %" PRIu32 " of kernel \"%.60s\" is empty", i,
               d->kernel->name);
   teg_span span = tegi_buffer_span(argument->buffer, argument->offset, size);
-  TEG_REQUIRE(span.offset % caps->binding_alignment == 0, err,
+  TEG_REQUIRE(tegi_is_aligned(span.offset, caps->binding_alignment), err,
               "dispatch: binding %" PRIu32
               " of kernel \"%.60s\": offset %" PRIu64
               " is not a multiple of the device's %" PRIu64,
@@ -104,7 +104,7 @@ static teg_result bind_counts(dispatching* d, teg_error* err) {
       d->counts, "dispatch counts", d->counts_offset, COUNTS_BYTES, err);
   if (result != TEG_OK) return result;
   teg_span span = tegi_buffer_span(d->counts, d->counts_offset, COUNTS_BYTES);
-  TEG_REQUIRE(span.offset % sizeof(uint32_t) == 0, err,
+  TEG_REQUIRE(tegi_is_aligned(span.offset, sizeof(uint32_t)), err,
               "dispatch: the counts of kernel \"%.60s\" are at offset %" PRIu64
               ", which is not a multiple of 4",
               d->kernel->name, d->counts_offset);
@@ -144,14 +144,13 @@ static teg_result bind_all(dispatching* d, teg_error* err) {
 // ---- Recording -------------------------------------------------------------
 
 static teg_result stamp_all(const dispatching* d, teg_error* err) {
-  teg_result result = TEG_OK;
-  for (uint32_t i = 0; result == TEG_OK && i < d->kernel->binding_count; ++i) {
-    result = tegi_stream_begin_use(d->stream, d->arguments[i].buffer, err);
+  teg_buffer* buffers[TEG_MOST_BINDINGS + 1];
+  uint32_t count = 0;
+  for (; count < d->kernel->binding_count; ++count) {
+    buffers[count] = d->arguments[count].buffer;
   }
-  if (result == TEG_OK && d->counts) {
-    result = tegi_stream_begin_use(d->stream, d->counts, err);
-  }
-  return result;
+  if (d->counts) buffers[count++] = d->counts;
+  return tegi_stream_begin_uses(d->stream, buffers, count, err);
 }
 
 static teg_result record(dispatching* d, const uint32_t* group_count,

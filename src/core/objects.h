@@ -108,7 +108,7 @@ struct teg_stream {
   tegi_barriers barriers;
   uint32_t dispatch_count;
   uint64_t staged_bytes;
-  uint64_t begin_ns;  // 0 = nothing that counts is recorded
+  uint64_t begin_ns;  // of its first dispatch
   // Of a batch that the library waited for: for whoever waits for the stream
   // next. Guarded by device->lock, save that a 0 is seen without it.
   tegi_atomic_u32 has_kept_error;
@@ -271,6 +271,9 @@ teg_result tegi_buffer_check_range(const teg_buffer* buffer, const char* what,
 // the buffer inherited, and stamps the buffer.
 teg_result tegi_stream_begin_use(teg_stream* stream, teg_buffer* buffer,
                                  teg_error* err);
+teg_result tegi_stream_begin_uses(teg_stream* stream,
+                                  teg_buffer* const* buffers, uint32_t count,
+                                  teg_error* err);
 // Before a command is recorded and anything stamped for it: submits the batch
 // if it is full or old.
 teg_result tegi_stream_begin_command(teg_stream* stream, bool is_dispatch,

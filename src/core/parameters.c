@@ -15,16 +15,16 @@ enum {
   PAGE_BYTES = 16384,
 };
 
+// One cache line: a dispatch often finds it cold.
 struct tegi_parameter_slot {
-  tegi_parameter_slot* older;
-  tegi_parameter_slot* newer;
-  tegi_parameter_slot* next;  // of the same head
+  tegi_parameter_slot* following;  // in the ring
+  tegi_parameter_slot* next;       // of the same head
   tegi_parameter_page* page;
-  uint64_t offset;
-  uint64_t serial;  // of the last batch that reads it; 0 = none yet
-  uint64_t hash;
-  uint32_t size;     // of the content; 0 = none yet
   uint8_t* content;  // the copy in host memory
+  uint64_t serial;   // of the last batch that reads it; 0 = none yet
+  uint64_t hash;
+  uint32_t offset;
+  uint32_t size;  // of the content; 0 = none yet
 };
 
 struct tegi_parameter_page {
@@ -58,43 +58,7 @@ static uint64_t hash_of(const void* content, uint32_t size) {
   return hash;
 }
 
-// ---- Lists -----------------------------------------------------------------
-
-static void unlink_slot(tegi_parameter_class* list, tegi_parameter_slot* slot) {
-  if (slot->older) {
-    slot->older->newer = slot->newer;
-  } else {
-    list->oldest = slot->newer;
-  }
-  if (slot->newer) {
-    slot->newer->older = slot->older;
-  } else {
-    list->newest = slot->older;
-  }
-}
-
-static void append_slot(tegi_parameter_class* list, tegi_parameter_slot* slot) {
-  slot->newer = NULL;
-  slot->older = list->newest;
-  if (slot->older) {
-    slot->older->newer = slot;
-  } else {
-    list->oldest = slot;
-  }
-  list->newest = slot;
-}
-
-static void prepend_slot(tegi_parameter_class* list,
-                         tegi_parameter_slot* slot) {
-  slot->older = NULL;
-  slot->newer = list->oldest;
-  if (slot->newer) {
-    slot->newer->older = slot;
-  } else {
-    list->newest = slot;
-  }
-  list->oldest = slot;
-}
+// ---- By content ------------------------------------------------------------
 
 static tegi_parameter_slot** head_of(tegi_parameters* self, uint64_t hash) {
   return &self->heads[hash >> 32 & (TEGI_PARAMETER_HEADS - 1)];
@@ -108,14 +72,28 @@ static void forget_content(tegi_parameters* self, tegi_parameter_slot* slot) {
   slot->size = 0;
 }
 
+static bool has_content(const tegi_parameter_slot* slot, const void* content,
+                        uint32_t size) {
+  return slot->size == size && memcmp(slot->content, content, size) == 0;
+}
+
 static tegi_parameter_slot* find(tegi_parameters* self, const void* content,
                                  uint32_t size, uint64_t hash) {
   tegi_parameter_slot* slot = *head_of(self, hash);
-  while (slot && (slot->hash != hash || slot->size != size ||
-                  memcmp(slot->content, content, size) != 0)) {
+  while (slot && (slot->hash != hash || !has_content(slot, content, size))) {
     slot = slot->next;
   }
   return slot;
+}
+
+// Parameters are often those of the dispatch before, or follow each other as
+// they did the last time.
+static tegi_parameter_slot* guess(const tegi_parameter_class* ring,
+                                  const void* content, uint32_t size) {
+  tegi_parameter_slot* last = ring->last;
+  if (!last) return NULL;
+  if (has_content(last->following, content, size)) return last->following;
+  return has_content(last, content, size) ? last : NULL;
 }
 
 // ---- Pages -----------------------------------------------------------------
@@ -143,6 +121,26 @@ static tegi_parameter_page* new_page(tegi_host* host, uint32_t slot_bytes) {
   return NULL;
 }
 
+// Puts the slots of a new page into the ring, next to be written.
+static void enter_slots(tegi_parameter_class* ring, tegi_parameter_page* page) {
+  tegi_parameter_slot* slots = page->slots;
+  uint32_t count = page->slot_count;
+  for (uint32_t i = 0; i < count; ++i) {
+    slots[i] = (tegi_parameter_slot){
+        .following = i + 1 < count ? &slots[i + 1] : &slots[0],
+        .page = page,
+        .offset = i * page->slot_bytes,
+        .content = page->contents + (size_t)i * page->slot_bytes};
+  }
+  if (ring->before) {
+    slots[count - 1].following = ring->before->following;
+    ring->before->following = &slots[0];
+  } else {
+    ring->before = &slots[count - 1];
+    ring->last = ring->before;
+  }
+}
+
 static teg_result add_page(teg_stream* stream, uint32_t class_index,
                            teg_error* err) {
   teg_session* session = stream->session;
@@ -166,14 +164,7 @@ static teg_result add_page(teg_stream* stream, uint32_t class_index,
     free_page(host, page);
     return result;
   }
-  for (uint32_t i = page->slot_count; i-- > 0;) {
-    tegi_parameter_slot* slot = &page->slots[i];
-    *slot = (tegi_parameter_slot){
-        .page = page,
-        .offset = (uint64_t)i * slot_bytes,
-        .content = page->contents + (size_t)i * slot_bytes};
-    prepend_slot(&self->classes[class_index], slot);
-  }
+  enter_slots(&self->classes[class_index], page);
   page->next = self->pages;
   self->pages = page;
   self->bytes += bytes;
@@ -183,24 +174,40 @@ static teg_result add_page(teg_stream* stream, uint32_t class_index,
 // ---- Taking a slot ---------------------------------------------------------
 
 static bool is_free(teg_stream* stream, const tegi_parameter_slot* slot) {
-  return slot &&
-         (slot->serial <= tegi_load_relaxed(&stream->timeline.completed) ||
-          slot->serial <= teg_stream_completed(stream));
+  return slot->serial <= tegi_load_relaxed(&stream->timeline.completed) ||
+         slot->serial <= teg_stream_completed(stream);
 }
 
-// The class has a free slot, its oldest, after this.
-static teg_result make_room(teg_stream* stream, uint32_t class_index,
-                            teg_error* err) {
-  const tegi_parameter_class* list = &stream->parameters.classes[class_index];
-  if (is_free(stream, list->oldest)) return TEG_OK;
+// Finds a slot that may be written among the next few of the ring, which goes
+// on behind it. NULL if there is none.
+static tegi_parameter_slot* next_free(teg_stream* stream,
+                                      tegi_parameter_class* ring) {
+  enum { LOOKS = 8 };
+  if (!ring->before) return NULL;
+  for (int i = 0; i < LOOKS; ++i) {
+    ring->before = ring->before->following;
+    if (is_free(stream, ring->before)) return ring->before;
+  }
+  return NULL;
+}
+
+static teg_result take_slot(teg_stream* stream, uint32_t class_index,
+                            tegi_parameter_slot** out_slot, teg_error* err) {
+  tegi_parameter_class* ring = &stream->parameters.classes[class_index];
+  *out_slot = next_free(stream, ring);
+  if (*out_slot) return TEG_OK;
   teg_result result = add_page(stream, class_index, err);
-  if (result == TEG_OK || !list->oldest) {
-    if (result != TEG_EXHAUSTED) return result;
+  if (result == TEG_EXHAUSTED && !ring->before) {
     return tegi_error_set(err, TEG_LIMIT,
                           "dispatch: parameters_max has no room for slots of "
                           "this size beside the others");
   }
-  return tegi_stream_wait_own(stream, list->oldest->serial, err);
+  if (result != TEG_OK && !ring->before) return result;
+  // A new one, or else the oldest.
+  ring->before = ring->before->following;
+  *out_slot = ring->before;
+  if (result == TEG_OK) return TEG_OK;
+  return tegi_stream_wait_own(stream, ring->before->serial, err);
 }
 
 static teg_result write_slot(teg_stream* stream, tegi_parameter_slot* slot,
@@ -231,22 +238,22 @@ teg_result tegi_parameters_put(teg_stream* stream, const void* content,
   *out_span = (teg_span){0};
   if (size == 0) return TEG_OK;
   tegi_parameters* self = &stream->parameters;
-  uint64_t hash = hash_of(content, size);
   uint32_t class_index = class_of(size);
-  tegi_parameter_slot* slot = find(self, content, size, hash);
+  tegi_parameter_class* ring = &self->classes[class_index];
+  tegi_parameter_slot* slot = guess(ring, content, size);
+  uint64_t hash = slot ? slot->hash : hash_of(content, size);
+  if (!slot) slot = find(self, content, size, hash);
   if (slot) {
     self->hit_count++;
   } else {
-    teg_result result = make_room(stream, class_index, err);
+    teg_result result = take_slot(stream, class_index, &slot, err);
     if (result != TEG_OK) return result;
-    slot = self->classes[class_index].oldest;
     result = write_slot(stream, slot, content, size, hash, err);
     if (result != TEG_OK) return result;
     self->miss_count++;
   }
+  ring->last = slot;
   slot->serial = teg_stream_recording(stream);
-  unlink_slot(&self->classes[class_index], slot);
-  append_slot(&self->classes[class_index], slot);
   *out_span = (teg_span){slot->page->extent->memory, slot->offset, size, 0};
   return TEG_OK;
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Parameters of dispatches. Each stream keeps slots of staging memory, by
-// powers of four of their size. Content that a slot still has is bound again;
-// else the slot whose use is longest ago is written, once its batch is
-// complete. Slots are added while the stream has less than parameters_max.
+// Parameters of dispatches. Each stream keeps rings of slots of staging memory,
+// by powers of four of their size. Content that a slot still has is bound
+// again; else the next slot of the ring is written whose batches are complete.
+// Slots are added while the stream has less than parameters_max.
 #ifndef TEGULA_CORE_PARAMETERS_H
 #define TEGULA_CORE_PARAMETERS_H
 
@@ -18,10 +18,10 @@ enum {
 typedef struct tegi_parameter_slot tegi_parameter_slot;
 typedef struct tegi_parameter_page tegi_parameter_page;
 
-// Slots of one size, the one used longest ago first.
+// Slots of one size, in a ring.
 typedef struct tegi_parameter_class {
-  tegi_parameter_slot* oldest;
-  tegi_parameter_slot* newest;
+  tegi_parameter_slot* last;    // used last; NULL = there are none
+  tegi_parameter_slot* before;  // the one before the next to be written
 } tegi_parameter_class;
 
 typedef struct tegi_parameters {

@@ -75,7 +75,6 @@ static void begin_batch(teg_stream* stream) {
   tegi_barriers_restart(&stream->barriers);
   stream->dispatch_count = 0;
   stream->staged_bytes = 0;
-  stream->begin_ns = 0;
 }
 
 // Hands the recorded batch to the queue; nothing else.
@@ -150,26 +149,11 @@ teg_result tegi_buffer_check_range(const teg_buffer* buffer, const char* what,
   return TEG_OK;
 }
 
-// Stamps a buffer with the batch being recorded.
-static teg_result stamp(teg_stream* stream, teg_buffer* buffer,
-                        teg_error* err) {
-  teg_session* session = buffer->session;
-  tegi_lock_acquire(&session->lock);
-  bool is_stamped = tegi_use_stamp(&session->device->host, &buffer->block.use,
-                                   stream->timeline.id, recording_of(stream));
-  tegi_lock_release(&session->lock);
-  if (is_stamped) return TEG_OK;
-  return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
-                        "no host memory for one more stream that uses buffer "
-                        "%" PRIu64,
-                        buffer->number);
-}
-
 // The first use of a new owner on another stream than its home: what the home
 // stream has recorded on the bytes for who had them before is not overtaken.
 // (Streams of other queues would have to be waited for on the device as well.)
-teg_result tegi_stream_begin_use(teg_stream* stream, teg_buffer* buffer,
-                                 teg_error* err) {
+static teg_result take_over(teg_stream* stream, const teg_buffer* buffer,
+                            teg_error* err) {
   // A session's memory goes with it, whatever others have recorded: so it is
   // its own streams' only.
   TEG_REQUIRE(buffer->session == stream->session, err,
@@ -177,13 +161,41 @@ teg_result tegi_stream_begin_use(teg_stream* stream, teg_buffer* buffer,
               " belongs to session \"%.60s\", the stream to "
               "\"%.60s\"",
               buffer->number, buffer->session->name, stream->session->name);
-  use_from_this_thread(stream);
-  teg_result result = TEG_OK;
   tegi_use inherited = tegi_buffer_inherited(buffer);
-  if (inherited.serial && inherited.stream != stream->timeline.id) {
-    result = tegi_device_submit_use(stream->session->device, inherited, err);
+  if (!inherited.serial || inherited.stream == stream->timeline.id) {
+    return TEG_OK;
   }
-  return result == TEG_OK ? stamp(stream, buffer, err) : result;
+  return tegi_device_submit_use(stream->session->device, inherited, err);
+}
+
+teg_result tegi_stream_begin_uses(teg_stream* stream,
+                                  teg_buffer* const* buffers, uint32_t count,
+                                  teg_error* err) {
+  use_from_this_thread(stream);
+  for (uint32_t i = 0; i < count; ++i) {
+    teg_result result = take_over(stream, buffers[i], err);
+    if (result != TEG_OK) return result;
+  }
+  teg_session* session = stream->session;
+  tegi_host* host = &session->device->host;
+  uint64_t serial = recording_of(stream);
+  uint32_t done = 0;
+  tegi_lock_acquire(&session->lock);
+  while (done < count && tegi_use_stamp(host, &buffers[done]->block.use,
+                                        stream->timeline.id, serial)) {
+    done++;
+  }
+  tegi_lock_release(&session->lock);
+  if (done == count) return TEG_OK;
+  return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                        "no host memory for one more stream that uses buffer "
+                        "%" PRIu64,
+                        buffers[done]->number);
+}
+
+teg_result tegi_stream_begin_use(teg_stream* stream, teg_buffer* buffer,
+                                 teg_error* err) {
+  return tegi_stream_begin_uses(stream, &buffer, 1, err);
 }
 
 teg_result teg_stream_fill(teg_stream* stream, teg_buffer* target,
@@ -325,8 +337,8 @@ static bool is_full(const teg_stream* stream, bool is_dispatch) {
     return true;
   }
   const uint64_t ns_per_ms = 1000000;
-  return options->batch_age &&
-         tegi_now_ns() - stream->begin_ns >= options->batch_age * ns_per_ms;
+  return options->batch_age && tegi_now_coarse_ns() - stream->begin_ns >=
+                                   options->batch_age * ns_per_ms;
 }
 
 teg_result tegi_stream_begin_command(teg_stream* stream, bool is_dispatch,
@@ -336,7 +348,9 @@ teg_result tegi_stream_begin_command(teg_stream* stream, bool is_dispatch,
     teg_result result = teg_stream_submit(stream, NULL, err);
     if (result != TEG_OK) return result;
   }
-  if (is_dispatch && stream->begin_ns == 0) stream->begin_ns = tegi_now_ns();
+  if (is_dispatch && stream->dispatch_count == 0) {
+    stream->begin_ns = tegi_now_coarse_ns();
+  }
   return TEG_OK;
 }
 

@@ -224,7 +224,7 @@ static teg_result check_bindings(const tegi_vk_device* device,
   for (uint32_t i = 0; i < count; i++) {
     const teg_span* span = &dispatch->bindings[i].span;
     if (!tegi_vk_span_memory(span, "binding", err)) return TEG_INVALID;
-    if (span->size == 0 || span->offset % alignment ||
+    if (span->size == 0 || !tegi_is_aligned(span->offset, alignment) ||
         span->size > device->facts.max_binding_bytes) {
       return tegi_error_set(err, TEG_INVALID,
                             "dispatch: binding %u, %llu bytes at %llu, is "
@@ -252,14 +252,15 @@ static teg_result check_parameters(const tegi_vk_device* device,
     return TEG_OK;
   }
   if (!tegi_vk_span_memory(span, "parameters", err)) return TEG_INVALID;
-  TEG_REQUIRE(span->size >= kernel->parameter_bytes &&
-                  span->offset % device->facts.uniform_alignment == 0,
-              err,
-              "dispatch: parameters, %llu bytes at %llu, are fewer than %u or "
-              "not aligned to %llu",
-              (unsigned long long)span->size, (unsigned long long)span->offset,
-              kernel->parameter_bytes,
-              (unsigned long long)device->facts.uniform_alignment);
+  TEG_REQUIRE(
+      span->size >= kernel->parameter_bytes &&
+          tegi_is_aligned(span->offset, device->facts.uniform_alignment),
+      err,
+      "dispatch: parameters, %llu bytes at %llu, are fewer than %u or "
+      "not aligned to %llu",
+      (unsigned long long)span->size, (unsigned long long)span->offset,
+      kernel->parameter_bytes,
+      (unsigned long long)device->facts.uniform_alignment);
   return TEG_OK;
 }
 
