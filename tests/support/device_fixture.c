@@ -75,6 +75,11 @@ static void complain(void* user, teg_log_level level, const char* line) {
   }
 }
 
+void device_fixture_filter(void) {
+  const char* filter = getenv("TEGULA_TEST_FILTER");
+  if (filter) cmocka_set_test_filter(filter);
+}
+
 const teg_backend_ops* device_fixture_backend(const char* name) {
   const teg_backend_ops* backend = find_backend(name);
   if (!backend) fail_msg("no backend %s", name);
@@ -387,6 +392,7 @@ int device_run_suite(const char* name, const device_test* tests,
     list[i].test_func = run_case;
     list[i].initial_state = one;
   }
+  device_fixture_filter();
   int failures = _cmocka_run_group_tests(name, list, count, NULL, NULL);
   free(list);
   free(cases);

@@ -71,6 +71,9 @@ void device_fixture_open(device_fixture* fx, const device_config* config,
                          const teg_backend_open_params* params);
 // Closes and asserts that no host memory is left, and no warning was logged.
 void device_fixture_close(device_fixture* fx);
+// Runs only the tests that match the environment's TEGULA_TEST_FILTER: for
+// drivers that bear only so many devices a process.
+void device_fixture_filter(void);
 // The backend by name. Asserts that it is there.
 const teg_backend_ops* device_fixture_backend(const char* name);
 

@@ -716,5 +716,6 @@ int main(void) {
       cmocka_unit_test(mapping_count_covers_the_drivers),
       cmocka_unit_test(core_answers_for_memory_without_pointers),
   };
+  device_fixture_filter();
   return cmocka_run_group_tests_name("vulkan", tests, NULL, NULL);
 }

@@ -221,7 +221,8 @@ static void use_tables(program* p, const teg_vulkan_adopt_params* adopt) {
   fixture_peek(&fx, target, tile, 4, word);
   assert_int_equal(word[0], 7);
   if (fx.tables.remap) {
-    assert_int_equal(fixture_bytes(&fx, heap)[3 * tile], 7);
+    fixture_peek(&fx, heap, 3 * tile, 4, word);
+    assert_int_equal(word[0], 7);
     fixture_unmap(&fx, target, 0, 2);
     fx.tables.remap->range_release(fx.device, target);
   }

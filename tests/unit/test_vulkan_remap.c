@@ -155,14 +155,23 @@ static bool world_open(world* w, const device_config* config,
     return false;
   }
   assert_int_equal(w->fx.caps.remap, TEG_REMAP_QUEUE_ORDERED);
-  watch(&w->fx);
   w->tile = w->fx.caps.tile_bytes;
   w->heap = fixture_heap(&w->fx, TILES * w->tile);
+  for (uint32_t t = 0; t < TILES; t++) {
+    uint8_t bytes[16];
+    memset(bytes, (int)t, sizeof bytes);
+    fixture_poke(&w->fx, w->heap, t * w->tile, sizeof bytes, bytes);
+  }
+  watch(&w->fx);
   w->a = fixture_range(&w->fx, TILES * w->tile);
   w->b = fixture_range(&w->fx, TILES * w->tile);
-  uint8_t* bytes = fixture_bytes(&w->fx, w->heap);
-  for (uint32_t t = 0; t < TILES; t++) memset(bytes + t * w->tile, (int)t, 16);
   return true;
+}
+
+static void expect_tile(world* w, uint32_t tile, uint8_t value) {
+  uint8_t bytes[16];
+  fixture_peek(&w->fx, w->heap, tile * w->tile, sizeof bytes, bytes);
+  assert_true(fixture_all_bytes(bytes, sizeof bytes, value));
 }
 
 static void world_close(world* w) {
@@ -495,12 +504,14 @@ static void told_binds_keep_their_place(void** state) {
   assert_int_equal(last.submit_count, 1);
   assert_int_equal(queue->completed(binds), 2);
   assert_int_equal(queue->completed(stream), 1);
-  const uint8_t* bytes = fixture_bytes(fx, w.heap);
-  assert_true(fixture_all_bytes(bytes + 4 * w.tile, 16, 0x11));
-  assert_true(fixture_all_bytes(bytes + 6 * w.tile, 16, 6));
+  // Where heaps have no pointer, looking would run what is held.
+  if (fx->tables.map->host_pointer(fx->device, w.heap)) {
+    expect_tile(&w, 4, 0x11);
+    expect_tile(&w, 6, 6);
+  }
   EXPECT_OK(fx, queue->wait(stream, 2, &fx->err));
-  assert_true(fixture_all_bytes(bytes + 4 * w.tile, 16, 0x11));
-  assert_true(fixture_all_bytes(bytes + 6 * w.tile, 16, 0x22));
+  expect_tile(&w, 4, 0x11);
+  expect_tile(&w, 6, 0x22);
   // What is held is done before what it touches goes.
   EXPECT_OK(fx, unmap(&w, w.a, 0, 1));
   EXPECT_OK(fx, unmap(&w, w.b, 0, 1));
@@ -657,5 +668,6 @@ int main(void) {
       cmocka_unit_test(random_batches_match_a_model),
       cmocka_unit_test(large_batches_take_mappings_in_advance),
   };
+  device_fixture_filter();
   return cmocka_run_group_tests_name("vulkan_remap", tests, NULL, NULL);
 }
