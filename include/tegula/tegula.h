@@ -19,6 +19,7 @@
 #include "tegula/buffer.h"
 #include "tegula/device.h"
 #include "tegula/kernel.h"
+#include "tegula/load.h"
 #include "tegula/options.h"
 #include "tegula/replay.h"
 #include "tegula/result.h"
