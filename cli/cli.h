@@ -23,7 +23,7 @@
 enum {
   CLI_OK = 0,
   CLI_USAGE = 1,     // unknown verb, option, policy, key or value
-  CLI_INPUT = 2,     // a trace cannot be read
+  CLI_INPUT = 2,     // a trace or a model cannot be read
   CLI_FAILED = 3,    // a request failed in a replay, or a device did not open
   CLI_MISMATCH = 4,  // --verify found memory that another had written
   CLI_OUTPUT = 5,    // an output cannot be written

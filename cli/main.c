@@ -13,7 +13,7 @@
 static const cli_verb verbs[] = {
     {"replay", "play traces again under one policy or many, and compare",
      cli_replay},
-    {"info", "say what is in a trace", cli_info},
+    {"info", "say what is in a trace or a model", cli_info},
     {"convert", "write a trace in another format", cli_convert},
     {"devices", "list devices and what they can do", cli_devices},
     {"options", "list every option: key, range, default, meaning", cli_options},
@@ -30,7 +30,8 @@ static const char about[] =
     "CSVs also compressed with gzip or zstd, or a memory snapshot of PyTorch, "
     "for which python3 is needed.\n"
     "\n"
-    "Exit codes: 0 success; 1 wrong usage; 2 a trace cannot be read; 3 a "
+    "Exit codes: 0 success; 1 wrong usage; 2 a trace or a model cannot be "
+    "read; 3 a "
     "request failed in a replay, or a device did not open; 4 --verify found "
     "memory written by another; 5 an output cannot be written. The largest "
     "that applies.";

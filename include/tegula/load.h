@@ -36,18 +36,22 @@ typedef struct teg_tensor_info {
 // Opens a model: NAME.safetensors, NAME.safetensors.index.json, NAME.gguf, or a
 // folder that has one of them. Told apart by their content.
 //   allocator  NULL = malloc
-// Returns TEG_NOT_FOUND, TEG_IO, or TEG_CORRUPT with the place in the file.
+// Returns TEG_NOT_FOUND, TEG_IO, or, with the place in the file, TEG_CORRUPT,
+// TEG_TRUNCATED (shorter than it says), TEG_BAD_VERSION, TEG_UNSUPPORTED (a
+// type of tensor that is not known, a big-endian file).
 TEG_API TEG_NODISCARD teg_result teg_model_open(const char* path,
                                                 const teg_allocator* allocator,
                                                 teg_model** out_model,
                                                 teg_error* err);
 TEG_API void teg_model_close(teg_model* model);
 
-TEG_API const char* teg_model_format(const teg_model* model);  // "gguf v3" ...
+// "safetensors", "sharded safetensors", "gguf v2", "gguf v3"
+TEG_API const char* teg_model_format(const teg_model* model);
 TEG_API uint32_t teg_model_file_count(const teg_model* model);
 TEG_API const char* teg_model_file_path(const teg_model* model, uint32_t index);
 
-// Tensors in the order of their bytes in the files; false past the end.
+// Tensors in the order of their bytes in the files; false past the end. One
+// with a 0 in its shape has 0 bytes.
 TEG_API uint64_t teg_model_tensor_count(const teg_model* model);
 TEG_API uint64_t teg_model_tensor_bytes(const teg_model* model);  // of all
 TEG_API bool teg_model_tensor(const teg_model* model, uint64_t index,
@@ -59,7 +63,7 @@ TEG_API TEG_NODISCARD teg_result teg_model_find(const teg_model* model,
                                                 teg_error* err);
 
 // Metadata as text, in the order of the file; false past the end. Arrays are
-// written as [a, b, ...] and cut after a few.
+// written as [a, b, ... 9 in all] and cut after a few, texts after 64 KiB.
 TEG_API bool teg_model_metadata(const teg_model* model, uint64_t index,
                                 const char** out_key, const char** out_value);
 

@@ -214,7 +214,7 @@ tegula: junk: not a trace: * or a memory snapshot of PyTorch
         self.assertEqual(rows[0]["path"], "?.csv")
 
     def test_needs_a_trace(self):
-        self.assertIn("TRACE", self.assert_run(USAGE, "info").err)
+        self.assertIn("a trace or a model", self.assert_run(USAGE, "info").err)
 
 
 class Convert(CliCase):
