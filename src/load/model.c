@@ -165,9 +165,9 @@ static int compare_places(const void* a, const void* b) {
 teg_result tegi_model_sort_tensors(teg_model* model, uint64_t first,
                                    const tegi_model_input* input,
                                    teg_error* err) {
-  tegi_model_tensor* tensors = model->tensors + first;
   uint64_t count = model->tensor_count - first;
   if (count < 2) return TEG_OK;
+  tegi_model_tensor* tensors = model->tensors + first;
   qsort(tensors, count, sizeof *tensors, compare_places);
   for (uint64_t i = 1; i < count; ++i) {
     const teg_tensor_info* last = &tensors[i - 1].info;
