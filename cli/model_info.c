@@ -173,7 +173,8 @@ static void print_text(const char* path, const teg_model* model,
   uint32_t file_count = teg_model_file_count(model);
   if (file_count > 1) {
     printf("  %-20s %" PRIu32 "\n", "files", file_count);
-  } else if (file_count == 1 && strcmp(path, teg_model_file_path(model, 0))) {
+  } else if (file_count == 1 &&
+             strcmp(path, teg_model_file_path(model, 0)) != 0) {
     printf("  %-20s %s\n", "file",
            cli_clean(shown, sizeof shown, teg_model_file_path(model, 0)));
   }

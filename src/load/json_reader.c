@@ -127,7 +127,7 @@ static teg_result add_point(tegi_json* json, uint32_t point, teg_error* err) {
 // A character of more than one byte.
 static teg_result read_utf8(tegi_json* json, teg_error* err) {
   uint64_t place = json->input->offset;
-  char bytes[4];
+  char bytes[4] = {0};
   size_t size = 0;
   for (size_t character = 0; character == 0 && size < sizeof bytes;) {
     int byte;

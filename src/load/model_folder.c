@@ -88,9 +88,11 @@ teg_result tegi_model_in_folder(tegi_host* host, const char* path,
   closedir(folder);
   teg_result result = has_memory ? choose(host, path, kinds, out_path, err)
                                  : tegi_model_no_memory(path, err);
-  for (size_t i = 0; i < KIND_COUNT * 2; ++i) {
-    char* name = kinds[i / 2].names[i % 2];
-    if (name) tegi_host_free(host, name, strlen(name) + 1);
+  for (size_t kind = 0; kind < KIND_COUNT; ++kind) {
+    for (size_t i = 0; i < 2; ++i) {
+      char* name = kinds[kind].names[i];
+      if (name) tegi_host_free(host, name, strlen(name) + 1);
+    }
   }
   return result;
 }

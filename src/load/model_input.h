@@ -59,4 +59,12 @@ teg_result tegi_model_input_fail(const tegi_model_input* input, uint64_t place,
                                  teg_result result, teg_error* err,
                                  const char* format, ...) TEGI_PRINTF(5, 6);
 
+#ifdef __clang_analyzer__
+// As for tegi_error_set.
+#define tegi_model_input_fail(input, place, result, err, ...)                  \
+  tegi_error_given(                                                            \
+      (tegi_model_input_fail)((input), (place), (result), (err), __VA_ARGS__), \
+      (result))
+#endif
+
 #endif  // TEGULA_LOAD_MODEL_INPUT_H
