@@ -14,7 +14,7 @@
 #include "table.h"
 #include "tegula/load.h"
 
-// ---- Is it one? ------------------------------------------------------------
+// ---- Is it one? -------------------------------------------------------------
 
 static bool ends_with(const char* text, const char* ending) {
   size_t length = strlen(text);
@@ -44,8 +44,7 @@ bool cli_is_model(const char* path) {
          ends_with(path, ".safetensors.index.json") || begins_like_model(path);
 }
 
-// ---- Types
-// -------------------------------------------------------------------
+// ---- Types ------------------------------------------------------------------
 
 typedef struct type_total {
   const char* type;
@@ -78,8 +77,7 @@ static size_t add_up(const teg_model* model, type_total totals[MOST_TYPES]) {
   return count;
 }
 
-// ---- Text
-// --------------------------------------------------------------------
+// ---- Text -------------------------------------------------------------------
 
 static void print_totals(const teg_model* model) {
   static const cli_column columns[] = {
@@ -190,8 +188,7 @@ static void print_text(const char* path, const teg_model* model,
   print_tensors(model);
 }
 
-// ---- JSON
-// --------------------------------------------------------------------
+// ---- JSON -------------------------------------------------------------------
 
 static json_t* types_to_json(const teg_model* model) {
   type_total totals[MOST_TYPES];

@@ -35,8 +35,7 @@ typedef struct header {
   uint32_t alignment;
 } header;
 
-// ---- Beginning
-// -----------------------------------------------------------------
+// ---- Beginning --------------------------------------------------------------
 
 static teg_result check_version(const header* of, teg_error* err) {
   uint32_t version = of->version;
@@ -95,8 +94,7 @@ static teg_result read_beginning(header* of, teg_error* err) {
                      TEGI_MODEL_MOST_PAIRS, "pairs of metadata", err);
 }
 
-// ---- Metadata
-// ------------------------------------------------------------------
+// ---- Metadata ---------------------------------------------------------------
 
 static teg_result take_alignment(header* of, uint64_t place, uint32_t type,
                                  teg_error* err) {
@@ -140,11 +138,10 @@ static teg_result read_pair(header* of, teg_error* err) {
   return tegi_model_add_pair(of->model, key, of->text.bytes, place, err);
 }
 
-// ---- Tensors
-// -------------------------------------------------------------------
+// ---- Tensors ----------------------------------------------------------------
 
 static teg_result read_shape(header* of, teg_tensor_info* info,
-                             uint64_t* out_row, teg_error* err) {
+                             teg_error* err) {
   tegi_model_input* input = of->input;
   uint64_t place = input->offset;
   uint32_t count;
@@ -158,11 +155,9 @@ static teg_result read_shape(header* of, teg_tensor_info* info,
                                  info->name, count, MOST_DIMENSIONS);
   }
   info->dimension_count = count;
-  *out_row = 1;
   for (uint32_t i = count; i-- > 0;) {  // innermost first in the file
     result = tegi_gguf_u64(input, "a dimension", &info->shape[i], err);
     if (result != TEG_OK) return result;
-    if (i == count - 1) *out_row = info->shape[i];
   }
   return TEG_OK;
 }
@@ -188,8 +183,10 @@ static teg_result find_type(const header* of, uint64_t place, uint32_t number,
 
 // Rows are whole blocks.
 static teg_result find_bytes(const header* of, uint64_t place,
-                             const tegi_gguf_type* type, uint64_t row,
-                             teg_tensor_info* info, teg_error* err) {
+                             const tegi_gguf_type* type, teg_tensor_info* info,
+                             teg_error* err) {
+  uint32_t last = info->dimension_count;
+  uint64_t row = last > 0 ? info->shape[last - 1] : 1;
   if (row % type->block_elements != 0) {
     return tegi_model_input_fail(
         of->input, place, TEG_CORRUPT, err,
@@ -220,8 +217,7 @@ static teg_result read_tensor(header* of, teg_error* err) {
       .name = tegi_model_text(of->model, of->text.bytes, of->text.length)};
   if (!info.name) return tegi_model_no_memory(input->file->path, err);
   uint64_t shape_place = input->offset;
-  uint64_t row;
-  result = read_shape(of, &info, &row, err);
+  result = read_shape(of, &info, err);
   if (result != TEG_OK) return result;
   uint64_t type_place = input->offset;
   uint32_t number;
@@ -232,7 +228,7 @@ static teg_result read_tensor(header* of, teg_error* err) {
   }
   if (result != TEG_OK) return result;
   info.type = type->name;
-  result = find_bytes(of, shape_place, type, row, &info, err);
+  result = find_bytes(of, shape_place, type, &info, err);
   if (result != TEG_OK) return result;
   uint64_t offset_place = input->offset;
   result =

@@ -48,8 +48,7 @@ void tegi_gguf_text_deinit(tegi_gguf_text* text, tegi_host* host) {
   text->bytes = NULL;
 }
 
-// ---- Text
-// ----------------------------------------------------------------------
+// ---- Text -------------------------------------------------------------------
 
 static void clear(tegi_gguf_text* text) {
   text->length = 0;
@@ -80,8 +79,7 @@ static void add_float(tegi_gguf_text* text, double value, bool is_single) {
   add(text, "%s", digits);
 }
 
-// ---- Numbers
-// -------------------------------------------------------------------
+// ---- Numbers ----------------------------------------------------------------
 
 static teg_result read_le(tegi_model_input* input, size_t size,
                           const char* what, uint64_t* out_value,
@@ -157,8 +155,7 @@ static teg_result read_number(tegi_model_input* input, tegi_gguf_text* text,
   return TEG_OK;
 }
 
-// ---- Strings
-// -------------------------------------------------------------------
+// ---- Strings ----------------------------------------------------------------
 
 teg_result tegi_gguf_name(tegi_model_input* input, tegi_gguf_text* text,
                           uint64_t most, const char* what, teg_error* err) {
@@ -215,8 +212,7 @@ static teg_result read_string(tegi_model_input* input, tegi_gguf_text* text,
   return TEG_OK;
 }
 
-// ---- Arrays and any value
-// --------------------------------------------------------
+// ---- Arrays and any value ---------------------------------------------------
 
 static teg_result read_value(tegi_model_input* input, tegi_gguf_text* text,
                              uint32_t type, uint64_t place, int depth,

@@ -20,7 +20,7 @@ void tegi_json_deinit(tegi_json* json) {
   json->text = NULL;
 }
 
-// ---- Bytes -----------------------------------------------------------------
+// ---- Bytes ------------------------------------------------------------------
 
 // How a byte, or the end, is called in a message.
 typedef struct shown {
@@ -68,7 +68,7 @@ static teg_result begin(tegi_json* json, int* out_byte, teg_error* err) {
   return result;
 }
 
-// ---- Text ------------------------------------------------------------------
+// ---- Text -------------------------------------------------------------------
 
 static void clear_text(tegi_json* json) {
   json->text_length = 0;
@@ -321,7 +321,7 @@ teg_result tegi_json_end(tegi_json* json, teg_error* err) {
   return expected(json, "nothing behind the last '}' but space", byte, err);
 }
 
-// ---- Values ----------------------------------------------------------------
+// ---- Values -----------------------------------------------------------------
 
 teg_result tegi_json_string(tegi_json* json, const char* what, teg_error* err) {
   int byte;

@@ -33,7 +33,7 @@ teg_result tegi_model_no_memory(const char* path, teg_error* err) {
                         "%s: no host memory for the list of its tensors", path);
 }
 
-// ---- Tables ----------------------------------------------------------------
+// ---- Tables -----------------------------------------------------------------
 
 // A page with room for |length| bytes. A long text gets one of its own, behind
 // the page that is being filled.
@@ -110,8 +110,7 @@ teg_result tegi_model_add_pair(teg_model* model, const char* key,
   return TEG_OK;
 }
 
-// ---- Checks of a file's tables
-// -----------------------------------------------
+// ---- Checks of a file's tables ----------------------------------------------
 
 // Indices 0 to |count|; NULL if there is no memory or none.
 static uint32_t* make_order(tegi_host* host, uint64_t count) {
@@ -198,7 +197,7 @@ bool tegi_model_count_elements(const teg_tensor_info* info,
   return true;
 }
 
-// ---- Names -----------------------------------------------------------------
+// ---- Names ------------------------------------------------------------------
 
 // NOLINTNEXTLINE(readability-non-const-parameter): qsort_r's signature
 static int compare_names(const void* a, const void* b, void* user) {
@@ -268,7 +267,7 @@ bool tegi_model_find_name(const teg_model* model, const char* name,
   return false;
 }
 
-// ---- Files -----------------------------------------------------------------
+// ---- Files ------------------------------------------------------------------
 
 const tegi_model_file* tegi_model_file_at(const teg_model* model,
                                           uint32_t index) {
@@ -308,8 +307,7 @@ teg_result tegi_model_read_file(teg_model* model, const char* path,
   return result;
 }
 
-// ---- Kinds of files
-// ----------------------------------------------------------
+// ---- Kinds of files ---------------------------------------------------------
 
 static bool is_json_begin(uint8_t byte) {
   return byte == '{' || byte == ' ' || byte == '\n' || byte == '\r' ||
@@ -468,8 +466,7 @@ void teg_model_close(teg_model* model) {
   allocator.release(allocator.user, model, sizeof *model);
 }
 
-// ---- Questions
-// ---------------------------------------------------------------
+// ---- Questions --------------------------------------------------------------
 
 const char* teg_model_format(const teg_model* model) { return model->format; }
 

@@ -46,16 +46,14 @@ struct teg_model {
   tegi_model_page* pages;  // of texts
 };
 
-// ---- For the loader
-// ----------------------------------------------------------
+// ---- For the loader ---------------------------------------------------------
 
 // NULL past the end. How to open it again, and to see whether it is what it
 // was, is in model_file.h.
 const tegi_model_file* tegi_model_file_at(const teg_model* model,
                                           uint32_t index);
 
-// ---- For readers
-// -------------------------------------------------------------
+// ---- For readers ------------------------------------------------------------
 
 teg_result tegi_model_no_memory(const char* path, teg_error* err);
 

@@ -41,8 +41,7 @@ static void save_text(const char* path, const char* text) {
   fixture_save(path, text, strlen(text));
 }
 
-// ---- Files and folders
-// -----------------------------------------------------------
+// ---- Files and folders ------------------------------------------------------
 
 static void what_is_no_model_is_named(void** state) {
   fixture_expect_broken("none", TEG_NOT_FOUND, -1, "No such file");
@@ -95,8 +94,7 @@ static void the_extension_does_not_matter(void** state) {
   teg_model_close(model);
 }
 
-// ---- Sharded models
-// ----------------------------------------------------------------
+// ---- Sharded models ---------------------------------------------------------
 
 static void save_shards(void) {
   fixture_save_safetensors("one",
@@ -242,8 +240,7 @@ static void a_broken_shard_is_named(void** state) {
   assert_memory_equal(err.message, "two: byte ", 10);
 }
 
-// ---- Names
-// -----------------------------------------------------------------------
+// ---- Names ------------------------------------------------------------------
 
 static void an_unknown_name_gets_the_nearest(void** state) {
   save_shards();
@@ -282,8 +279,7 @@ static void many_names_are_all_found(void** state) {
   teg_model_close(model);
 }
 
-// ---- Files that change
-// -------------------------------------------------------------
+// ---- Files that change ------------------------------------------------------
 
 static void expect_changed(const teg_model* model, const char* what) {
   int fd;
@@ -328,8 +324,7 @@ static void a_file_that_changed_is_noticed(void** state) {
   teg_model_close(model);
 }
 
-// ---- Memory
-// ----------------------------------------------------------------------
+// ---- Memory -----------------------------------------------------------------
 
 static void failing_memory_is_told_and_nothing_leaks(void** state) {
   save_shards();
