@@ -139,22 +139,23 @@ static void put_scalars(fixture_file* file) {
 }
 
 static void metadata_of_every_type_is_text(void** state) {
-  static const char* const texts[] = {"200",
-                                      "-56",
-                                      "65535",
-                                      "-1",
-                                      "4294967295",
-                                      "-1",
-                                      "0.1",
-                                      "true",
-                                      "18446744073709551615",
-                                      "-1",
-                                      "0.1",
-                                      "a\xc3\xbc?b?",
-                                      "[x, y]",
-                                      "[0, 1, 2, 3, 4, 5, 6, 7, ... 20 in all]",
-                                      "[[true], []]",
-                                      "[]"};
+  static const char* const texts[] = {
+      "200",
+      "-56",
+      "65535",
+      "-1",
+      "4294967295",
+      "-1",
+      "0.1",
+      "true",
+      "18446744073709551615",
+      "-1",
+      "0.1",
+      "a\xc3\xbc?b?",
+      "[x, yy, x, yy, x, yy, x, yy, ... 10 in all]",
+      "[0, 1, 2, 3, 4, 5, 6, 7, ... 20 in all]",
+      "[[true], []]",
+      "[]"};
   enum { COUNT = sizeof texts / sizeof *texts };
   fixture_file file = begin(3, 0, COUNT);
   put_scalars(&file);
@@ -163,9 +164,11 @@ static void metadata_of_every_type_is_text(void** state) {
   fixture_put(&file, "a\xc3\xbc\0b\xff", 6);
   put_key(&file, "strings", ARRAY);
   fixture_put_u32(&file, STRING);
-  fixture_put_u64(&file, 2);
-  fixture_put_string(&file, "x");
-  fixture_put_string(&file, "y");
+  fixture_put_u64(&file, 10);
+  for (int i = 0; i < 5; ++i) {
+    fixture_put_string(&file, "x");
+    fixture_put_string(&file, "yy");
+  }
   put_key(&file, "numbers", ARRAY);
   fixture_put_u32(&file, UINT32);
   fixture_put_u64(&file, 20);
@@ -302,6 +305,14 @@ static void wrong_metadata_is_refused(void** state) {
   }
   expect(&file, TEG_CORRUPT, 37 + 4 * 12, "nested more than 4 deep");
 
+  file = begin(3, 0, 1);
+  put_key(&file, "k", ARRAY);
+  fixture_put_u32(&file, BOOL);
+  fixture_put_u64(&file, 20);
+  fixture_put_zeros(&file, 19);
+  fixture_put(&file, "\2", 1);
+  expect(&file, TEG_CORRUPT, 49 + 19, "a truth value is 2");
+
   file = begin(3, 0, 2);
   put_key(&file, "k", UINT32);
   fixture_put_u32(&file, 1);
@@ -309,6 +320,18 @@ static void wrong_metadata_is_refused(void** state) {
   put_key(&file, "k", UINT32);
   fixture_put_u32(&file, 1);
   expect(&file, TEG_CORRUPT, second, "\"k\" is there twice, first at byte 24");
+}
+
+static void the_size_of_the_header_is_bounded(void** state) {
+  fixture_file file = begin(3, 0, 1);
+  put_key(&file, "k", STRING);
+  fixture_put_u64(&file, 256 << 20);
+  fixture_save_file(path, &file);
+  assert_int_equal(truncate(path, 300 << 20), 0);
+  fixture_expect_broken(path, TEG_CORRUPT, 45,
+                        "the largest header that is allowed ends at byte "
+                        "268435456");
+  assert_int_equal(truncate(path, 0), 0);
 }
 
 static void wrong_alignments_are_refused(void** state) {
@@ -407,6 +430,7 @@ int main(void) {
       cmocka_unit_test(every_type_has_its_block),
       cmocka_unit_test(wrong_beginnings_are_refused),
       cmocka_unit_test(wrong_metadata_is_refused),
+      cmocka_unit_test(the_size_of_the_header_is_bounded),
       cmocka_unit_test(wrong_alignments_are_refused),
       cmocka_unit_test(wrong_tensors_are_refused),
       cmocka_unit_test(a_file_cut_anywhere_is_truncated),

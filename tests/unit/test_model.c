@@ -229,6 +229,32 @@ static void a_tensor_in_two_shards_is_refused(void** state) {
                       "one");
 }
 
+static void files_are_bounded(void** state) {
+  enum { TOO_MANY = 4097 };
+  fixture_file index = {0};
+  fixture_put(&index, "{\"weight_map\":{", 15);
+  for (int i = 0; i < TOO_MANY; ++i) {
+    char text[200];
+    snprintf(text, sizeof text,
+             "{\"t%d\":{\"dtype\":\"U8\",\"shape\":[0],"
+             "\"data_offsets\":[0,0]}}",
+             i);
+    char name[16];
+    snprintf(name, sizeof name, "%04d", i);
+    fixture_save_safetensors(name, text, 0);
+    int size = snprintf(text, sizeof text, "%s\"t%d\":\"%s\"", i > 0 ? "," : "",
+                        i, name);
+    fixture_put(&index, text, (size_t)size);
+  }
+  fixture_put(&index, "}}", 2);
+  fixture_save_file("index.json", &index);
+  teg_model* model;
+  teg_error err;
+  assert_int_equal(teg_model_open("index.json", NULL, &model, &err),
+                   TEG_CORRUPT);
+  assert_string_equal(err.message, "4096: the model has more than 4096 files");
+}
+
 static void a_broken_shard_is_named(void** state) {
   save_shards();
   assert_int_equal(truncate("two", 150), 0);
@@ -389,6 +415,7 @@ int main(void) {
       TEST(depth_is_bounded),
       TEST(a_tensor_outside_the_index_is_refused),
       TEST(a_tensor_in_two_shards_is_refused),
+      TEST(files_are_bounded),
       TEST(a_broken_shard_is_named),
       TEST(an_unknown_name_gets_the_nearest),
       TEST(many_names_are_all_found),

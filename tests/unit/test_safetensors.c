@@ -67,17 +67,17 @@ static void no_tensor_at_all_is_a_model(void** state) {
 }
 
 static void metadata_is_listed_in_order_with_escapes(void** state) {
-  fixture_save_safetensors(
-      path,
-      "{\"__metadata__\":{\"z\":\"\\u00fc\\ud83d\\ude00\\n\\/\",\"a\":\"\","
-      "\"u\":\"\xc3\xbc\xf0\x9f\x98\x80\"}}",
-      0);
+  fixture_save_safetensors(path,
+                           "{\"__metadata__\":{\"z\":"
+                           "\"\\u20ac\\u00fc\\ud83d\\ude00\\n\\/\",\"a\":\"\","
+                           "\"u\":\"\xc3\xbc\xf0\x9f\x98\x80\"}}",
+                           0);
   teg_model* model = fixture_model(path);
   const char* key;
   const char* value;
   assert_true(teg_model_metadata(model, 0, &key, &value));
   assert_string_equal(key, "z");
-  assert_string_equal(value, "\xc3\xbc\xf0\x9f\x98\x80\n/");
+  assert_string_equal(value, "\xe2\x82\xac\xc3\xbc\xf0\x9f\x98\x80\n/");
   assert_true(teg_model_metadata(model, 1, &key, &value));
   assert_string_equal(key, "a");
   assert_string_equal(value, "");
@@ -274,6 +274,43 @@ static void long_names_are_refused(void** state) {
   fixture_expect_broken(path, TEG_CORRUPT, 9, "longer than 65535 bytes");
 }
 
+// |count| numbered members between |begin| and |end|.
+static char* many(const char* begin, const char* end, int count,
+                  const char* before, const char* behind) {
+  fixture_file text = {0};
+  fixture_put(&text, begin, strlen(begin));
+  for (int i = 0; i < count; ++i) {
+    char member[100];
+    int size = snprintf(member, sizeof member, "%s%s%d%s", i > 0 ? "," : "",
+                        before, i, behind);
+    fixture_put(&text, member, (size_t)size);
+  }
+  fixture_put(&text, end, strlen(end) + 1);
+  return (char*)text.data;
+}
+
+static void counts_are_bounded(void** state) {
+  enum { TOO_MANY = (1 << 20) + 1 };
+  char* header = many("{", "}", TOO_MANY, "\"",
+                      "\":{\"dtype\":\"U8\",\"shape\":[0],"
+                      "\"data_offsets\":[0,0]}");
+  fixture_save_safetensors(path, header, 0);
+  free(header);
+  fixture_expect_broken(path, TEG_CORRUPT, -1, "more than 1048576 tensors");
+  header = many("{\"__metadata__\":{", "}}", TOO_MANY, "\"", "\":\"\"");
+  fixture_save_safetensors(path, header, 0);
+  free(header);
+  fixture_expect_broken(path, TEG_CORRUPT, -1, "more than 1048576 pairs");
+  header = many("{\"weight_map\":{", "}}", TOO_MANY, "\"", "\":\"f\"");
+  fixture_save(path, header, strlen(header));
+  free(header);
+  fixture_expect_broken(path, TEG_CORRUPT, -1, "more than 1048576 tensors");
+  fixture_save(path, "{ \"x\": 1}", 8);
+  assert_int_equal(truncate(path, 100000001), 0);
+  fixture_expect_broken(path, TEG_CORRUPT, 0, "at most 100000000 are allowed");
+  fixture_save(path, "", 0);
+}
+
 static void a_file_cut_anywhere_is_refused(void** state) {
   static const char header[] =
       "{\"__metadata__\":{\"k\":\"v\"},\"a\":" T("F32", "[2,2]", 0, 16) "}";
@@ -391,6 +428,7 @@ int main(void) {
       cmocka_unit_test(bytes_behind_the_tensors_are_refused),
       cmocka_unit_test(lying_sizes_of_the_header_are_refused),
       cmocka_unit_test(long_names_are_refused),
+      cmocka_unit_test(counts_are_bounded),
       cmocka_unit_test(a_file_cut_anywhere_is_refused),
       cmocka_unit_test(random_files_come_back),
   };
