@@ -77,6 +77,8 @@ typedef enum teg_load_way {
   TEG_LOAD_STAGED = 2,  // in slots of a bounded ring, copied from there
 } teg_load_way;
 
+#define TEG_LOAD_AS_IT_IS UINT64_MAX
+
 typedef struct teg_load_progress {
   uint64_t done_bytes;
   uint64_t total_bytes;
@@ -91,10 +93,13 @@ typedef bool (*teg_load_watch)(void* user, const teg_load_progress* progress);
 // the result there by recording commands into |result|, which has the size
 // that |result_bytes| gave it. What it allocates for itself it gives back
 // before it returns. An error ends the load.
+//
+// The original is a buffer of the session's that is destroyed when the
+// conversion is over; the next one is read after that.
 typedef struct teg_load_hook {
   void* user;
-  // Size of what is kept of the tensor; the tensor's own = it is kept as it
-  // is, and convert is not called. 0 = it is not kept.
+  // Size of what is kept of the tensor, also where that is its own. 0 = it is
+  // not kept. TEG_LOAD_AS_IT_IS = it is, and convert is not called.
   uint64_t (*result_bytes)(void* user, const teg_tensor_info* tensor);
   teg_result (*convert)(void* user, const teg_tensor_info* tensor,
                         teg_stream* stream, teg_buffer* original,
@@ -119,21 +124,21 @@ typedef struct teg_load_params {
   { sizeof(teg_load_params), 0, 0, false, TEG_LOAD_AUTO, 0, 0, 0, 0, 0 }
 
 // Loads tensors into STATIC buffers of the session. The device never holds
-// more than the weights and the stream's ring, the process no more than that
-// ring. On failure, or when cancelled (TEG_CANCELLED), the session is as
-// before. Returns TEG_OUT_OF_MEMORY or TEG_OVER_BUDGET, with how much is
-// missing, before anything is read; TEG_IO for a file that cannot be read or
-// has changed.
+// more than the weights and a ring of at most ring_max bytes (and the original
+// of a tensor that is converted), the process no more than that ring. On
+// failure, or when cancelled (TEG_CANCELLED), the session is as before. Returns
+// TEG_OUT_OF_MEMORY or TEG_OVER_BUDGET, with how much is missing, before
+// anything is read; TEG_IO for a file that cannot be read or has changed.
 TEG_API TEG_NODISCARD teg_result teg_load(teg_session* session,
                                           const teg_model* model,
                                           const teg_load_params* params,
                                           teg_weights** out_weights,
                                           teg_error* err);
-// Destroys the buffers, too. NULL is fine.
+// Destroys the buffers, too. Before their session. NULL is fine.
 TEG_API void teg_weights_destroy(teg_weights* weights);
 
-// Where a tensor is: |index| counts as in the model. TEG_NOT_FOUND if it was
-// not loaded.
+// Where a tensor is: |index| counts as in the model. A tensor without bytes
+// has no buffer: NULL. TEG_NOT_FOUND if it was not loaded, or not kept.
 TEG_API TEG_NODISCARD teg_result teg_weights_tensor(
     const teg_weights* weights, uint64_t index, teg_buffer** out_buffer,
     uint64_t* out_offset, uint64_t* out_bytes, teg_error* err);
