@@ -16,6 +16,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "core/objects.h"
+#include "load/utf8.h"
 #include "tegula/load.h"
 
 enum { MOST_READS = 3, HEADER_ALIGNMENT = 8, LENGTH_BYTES = 8 };
@@ -85,6 +86,8 @@ static teg_result check_tensor(const teg_stream* stream,
   const char* name = tensor->name;
   TEG_REQUIRE(strcmp(name, "__metadata__") != 0, err,
               "save: no tensor can be called \"__metadata__\"");
+  TEG_REQUIRE(tegi_utf8_length(name, strlen(name)) == strlen(name), err,
+              "save: the name of a tensor is not UTF-8");
   uint32_t size = element_bytes(tensor->type);
   TEG_REQUIRE(size > 0, err,
               "save: tensor \"%.100s\": safetensors has no type \"%.20s\"",
@@ -176,7 +179,6 @@ static void put_number(save_text* text, uint64_t number) {
   put_text(text, digits);
 }
 
-// Bytes are taken to be UTF-8.
 static void put_quoted(save_text* text, const char* bytes) {
   put_text(text, "\"");
   for (const char* at = bytes; *at; ++at) {

@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cli_case import (CliCase, FAILED, INPUT, OK, OUTPUT, SOURCE, USAGE,
                       small_trace)
 
-VERBS = ["replay", "info", "convert", "devices", "options", "policies"]
+VERBS = ["replay", "load", "info", "convert", "devices", "options", "policies"]
 
 
 class Program(CliCase):

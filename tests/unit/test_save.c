@@ -168,6 +168,7 @@ static void wrong_arguments_are_named(void** state) {
     const char* text;
   } cases[] = {
       {tensor_of(NULL, "U8", 1, buffer, 0), "lacks its name"},
+      {tensor_of("\xff", "U8", 1, buffer, 0), "not UTF-8"},
       {tensor_of("x", "Q4_K", 1, buffer, 0), "no type \"Q4_K\""},
       {tensor_of("__metadata__", "U8", 1, buffer, 0), "__metadata__"},
       {tensor_of("x", "U8", 1, NULL, 0), "no buffer"},
