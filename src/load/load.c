@@ -19,7 +19,8 @@
 #include "load/model.h"
 
 enum {
-  MOST_SLOTS = 8,
+  LEAST_SLOTS = 8,
+  SLOTS_PER_THREAD = 2,
   AUTO_THREADS = 4,
   LEAST_SLOT_BYTES = 4096,
   SLOT_ALIGNMENT = 16,  // of a segment in staging memory
@@ -89,7 +90,8 @@ typedef struct loading {
   tegi_readers readers;
   bool has_readers;
   load_slot* slots;
-  uint32_t slot_count;
+  uint32_t slot_capacity;
+  uint32_t slot_count;  // in use
   uint32_t reading_count;
   uint64_t slot_bytes;
 
@@ -245,16 +247,23 @@ static uint32_t thread_count(const loading* load) {
   return (uint32_t)tegi_min_u64(cores > 0 ? (uint64_t)cores : 1, AUTO_THREADS);
 }
 
+static uint32_t most_slots(const loading* load) {
+  return (uint32_t)tegi_max_u64(thread_count(load) * SLOTS_PER_THREAD,
+                                LEAST_SLOTS);
+}
+
 static void choose_slots(loading* load) {
   const teg_options* options = &load->session->options;
-  uint64_t bytes = tegi_align_down(options->ring_max / MOST_SLOTS, 4096);
+  uint64_t bytes = tegi_align_down(options->ring_max / load->slot_capacity,
+                                   LEAST_SLOT_BYTES);
   bytes = tegi_min_u64(bytes, MOST_SLOT_BYTES);
   // A small model does not need all of it.
   uint64_t most = tegi_align_up(load->plan.file_bytes, LEAST_SLOT_BYTES);
   bytes = tegi_max_u64(tegi_min_u64(bytes, most), LEAST_SLOT_BYTES);
   load->slot_bytes = bytes;
   uint64_t count = tegi_div_up(tegi_max_u64(most, 1), bytes);
-  load->slot_count = (uint32_t)tegi_min_u64(count, MOST_SLOTS);
+  count = tegi_min_u64(count, options->ring_max / bytes);
+  load->slot_count = (uint32_t)tegi_min_u64(count, load->slot_capacity);
 }
 
 // The staging memory of all slots; smaller slots where memory is short.
@@ -578,7 +587,9 @@ static teg_result allocate_arrays(loading* load, teg_error* err) {
   }
   size_t count = (size_t)plan->buffer_count;
   load->is_staged = tegi_host_calloc(host, count, sizeof *load->is_staged);
-  load->slots = tegi_host_calloc(host, MOST_SLOTS, sizeof *load->slots);
+  load->slot_capacity = most_slots(load);
+  load->slots =
+      tegi_host_calloc(host, load->slot_capacity, sizeof *load->slots);
   weights->buffers = tegi_host_calloc(host, count, sizeof *weights->buffers);
   weights->buffer_capacity = count;
   bool has_lists = count == 0 || (weights->buffers && load->is_staged);
@@ -669,7 +680,7 @@ static void end_loading(loading* load, bool is_ok) {
   tegi_host_free(host, load->files, load->file_count * sizeof *load->files);
   tegi_host_free(host, load->is_staged,
                  (size_t)load->plan.buffer_count * sizeof *load->is_staged);
-  tegi_host_free(host, load->slots, MOST_SLOTS * sizeof *load->slots);
+  tegi_host_free(host, load->slots, load->slot_capacity * sizeof *load->slots);
   if (!is_ok) destroy_buffers(load->weights);
   tegi_session_collect(load->session);
   if (!is_clean) give_back(load->session);

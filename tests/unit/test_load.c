@@ -132,6 +132,10 @@ static void load_in_every_way(const load_config* config, teg_load_way way,
     assert_int_equal(core_session_stats(session).buffer_count,
                      is_packed ? 1 : COUNT - 2);
     core_validate(&fx, session);
+    // The ring is back, before anything else is read through one.
+    teg_load_stats stats = stats_of(weights);
+    assert_true(core_reserved(&fx) + stats.ring_bytes <=
+                stats.peak_reserved_bytes);
     expect_all(session, weights);
     teg_weights_destroy(weights);
     (void)teg_session_trim(session, TEG_TRIM_ALL);
@@ -150,6 +154,7 @@ static void every_way_gives_the_bytes_of_the_file(void** state) {
       load_in_every_way(&configs[i], (teg_load_way)way, false, 1);
       load_in_every_way(&configs[i], (teg_load_way)way, false, 3);
       load_in_every_way(&configs[i], (teg_load_way)way, true, 2);
+      load_in_every_way(&configs[i], (teg_load_way)way, true, 24);
     }
   }
 }
