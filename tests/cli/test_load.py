@@ -95,6 +95,35 @@ verified all bytes are those of the file (*)
             self.assertLessEqual(load["peak_reserved_bytes"],
                                  sum(sizes) + load["ring_bytes"] + 2 * MIB)
 
+    def write_shards(self):
+        first = {"a": 100000, "b": 3}
+        second = {"c": 70000}
+        for name, sizes in (("1", first), ("2", second)):
+            header, end = {}, 0
+            for tensor, size in sizes.items():
+                header[tensor] = {"dtype": "U8", "shape": [size],
+                                  "data_offsets": [end, end + size]}
+                end += size
+            text = json.dumps(header).encode()
+            self.write(f"m-{name}.safetensors", struct.pack("<Q", len(text)) +
+                       text + os.urandom(end))
+        places = {tensor: "m-1.safetensors" for tensor in first}
+        places.update({tensor: "m-2.safetensors" for tensor in second})
+        self.write("m.safetensors.index.json",
+                   json.dumps({"metadata": {}, "weight_map": places}))
+
+    def test_a_model_in_several_files(self):
+        self.write_shards()
+        for way in ("mapped", "staged"):
+            got = self.load_json("m.safetensors.index.json", "--verify",
+                                 "--way", way)
+            self.assertEqual(got["tensor_count"], 3)
+            self.assertEqual(got["loads"][0]["bytes"], 170003)
+            self.assertTrue(got["loads"][0]["is_verified"])
+        os.remove(os.path.join(self.folder, "m-2.safetensors"))
+        self.assert_refused(INPUT, "tegula: *m-2.safetensors*", "load",
+                            "m.safetensors.index.json")
+
     def test_progress_on_a_terminal_only(self):
         self.write_sparse("m.safetensors", [64 * MIB] * 3)
         shown = self.on_terminal("load", "m.safetensors").out

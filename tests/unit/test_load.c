@@ -174,6 +174,41 @@ static void unified_memory_is_read_in_place(void** state) {
   core_close(&fx);
 }
 
+// A bus is crossed better by the device's copies than by the CPU's stores.
+static void memory_of_the_devices_own_is_staged(void** state) {
+  (void)state;
+  model_write(MODEL, sizes, COUNT);
+  core_open(&fx, "host", "");
+  fx.device->caps.flags &= ~(teg_backend_flags)TEG_BACKEND_UNIFIED;
+  teg_session* session = core_session(&fx, "load", SMALL_RING);
+  teg_model* model = model_open(MODEL);
+  teg_weights* weights = load(session, model, NULL);
+  assert_int_equal(stats_of(weights).way, TEG_LOAD_STAGED);
+  assert_int_equal(stats_of(weights).staged_bytes, total_bytes());
+  expect_all(session, weights);
+  teg_weights_destroy(weights);
+  teg_model_close(model);
+  core_close(&fx);
+}
+
+// Little is left beside the weights: the ring makes do with it.
+static void a_ring_without_room_is_smaller(void** state) {
+  (void)state;
+  const uint64_t one[] = {900000};
+  model_write(MODEL, one, 1);
+  core_open(&fx, "null", "remap=off;budget=910000");
+  teg_session* session = core_session(&fx, "load", NULL);
+  teg_model* model = model_open(MODEL);
+  teg_load_params params = TEG_LOAD_PARAMS_INIT;
+  params.way = TEG_LOAD_STAGED;
+  teg_weights* weights = load(session, model, &params);
+  assert_in_range(stats_of(weights).ring_bytes, 1, 10000);
+  model_expect(&fx, teg_session_stream(session), weights, 0, one[0]);
+  teg_weights_destroy(weights);
+  teg_model_close(model);
+  core_close(&fx);
+}
+
 // ---- Which tensors ---------------------------------------------------------
 
 static void only_the_tensors_asked_for_are_loaded(void** state) {
@@ -712,6 +747,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_way_gives_the_bytes_of_the_file),
       cmocka_unit_test(unified_memory_is_read_in_place),
+      cmocka_unit_test(memory_of_the_devices_own_is_staged),
+      cmocka_unit_test(a_ring_without_room_is_smaller),
       cmocka_unit_test(only_the_tensors_asked_for_are_loaded),
       cmocka_unit_test(a_model_can_be_loaded_in_no_part),
       cmocka_unit_test(wrong_arguments_are_named),
