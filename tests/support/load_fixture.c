@@ -40,12 +40,14 @@ static FILE* write_header(const char* path, const uint64_t* sizes,
 void load_fixture_write(const char* path, const uint64_t* sizes, size_t count) {
   FILE* file = write_header(path, sizes, count);
   for (size_t i = 0; i < count; ++i) {
-    for (uint64_t at = 0; at < sizes[i]; ++at) putc(load_fixture_byte(i, at), file);
+    for (uint64_t at = 0; at < sizes[i]; ++at)
+      putc(load_fixture_byte(i, at), file);
   }
   assert_int_equal(fclose(file), 0);
 }
 
-void load_fixture_write_sparse(const char* path, const uint64_t* sizes, size_t count) {
+void load_fixture_write_sparse(const char* path, const uint64_t* sizes,
+                               size_t count) {
   FILE* file = write_header(path, sizes, count);
   off_t end = ftello(file);
   for (size_t i = 0; i < count; ++i) end += (off_t)sizes[i];
@@ -64,7 +66,8 @@ teg_model* load_fixture_open(const char* path) {
 }
 
 void load_fixture_expect(core_fixture* fx, teg_stream* stream,
-                  const teg_weights* weights, uint64_t tensor, uint64_t size) {
+                         const teg_weights* weights, uint64_t tensor,
+                         uint64_t size) {
   teg_buffer* buffer = NULL;
   uint64_t offset = 0;
   uint64_t bytes = 0;

@@ -177,11 +177,11 @@ static void unified_memory_is_read_in_place(void** state) {
 // A bus is crossed better by the device's copies than by the CPU's stores.
 static void memory_of_the_devices_own_is_staged(void** state) {
   (void)state;
-  model_write(MODEL, sizes, COUNT);
+  load_fixture_write(MODEL, sizes, COUNT);
   core_open(&fx, "host", "");
   fx.device->caps.flags &= ~(teg_backend_flags)TEG_BACKEND_UNIFIED;
   teg_session* session = core_session(&fx, "load", SMALL_RING);
-  teg_model* model = model_open(MODEL);
+  teg_model* model = load_fixture_open(MODEL);
   teg_weights* weights = load(session, model, NULL);
   assert_int_equal(stats_of(weights).way, TEG_LOAD_STAGED);
   assert_int_equal(stats_of(weights).staged_bytes, total_bytes());
@@ -195,15 +195,15 @@ static void memory_of_the_devices_own_is_staged(void** state) {
 static void a_ring_without_room_is_smaller(void** state) {
   (void)state;
   const uint64_t one[] = {900000};
-  model_write(MODEL, one, 1);
+  load_fixture_write(MODEL, one, 1);
   core_open(&fx, "null", "remap=off;budget=910000");
   teg_session* session = core_session(&fx, "load", NULL);
-  teg_model* model = model_open(MODEL);
+  teg_model* model = load_fixture_open(MODEL);
   teg_load_params params = TEG_LOAD_PARAMS_INIT;
   params.way = TEG_LOAD_STAGED;
   teg_weights* weights = load(session, model, &params);
   assert_in_range(stats_of(weights).ring_bytes, 1, 10000);
-  model_expect(&fx, teg_session_stream(session), weights, 0, one[0]);
+  load_fixture_expect(&fx, teg_session_stream(session), weights, 0, one[0]);
   teg_weights_destroy(weights);
   teg_model_close(model);
   core_close(&fx);
@@ -225,7 +225,7 @@ static void only_the_tensors_asked_for_are_loaded(void** state) {
   assert_int_equal(stats_of(weights).bytes, sizes[10] + sizes[3]);
   for (uint64_t i = 0; i < 3; ++i) {
     load_fixture_expect(&fx, teg_session_stream(session), weights, wanted[i],
-                 sizes[wanted[i]]);
+                        sizes[wanted[i]]);
   }
   teg_buffer* buffer;
   uint64_t offset, bytes;

@@ -165,7 +165,7 @@ static void* load_again_and_again(void* user) {
     core_fixture own = {0};
     for (uint64_t i = 0; i < COUNT; ++i) {
       load_fixture_expect(&own, teg_session_stream(self->session), weights, i,
-                   sizes[i]);
+                          sizes[i]);
     }
     teg_weights_destroy(weights);
   }
