@@ -248,7 +248,7 @@ static uint32_t thread_count(const loading* load) {
 }
 
 static uint32_t most_slots(const loading* load) {
-  return (uint32_t)tegi_max_u64(thread_count(load) * SLOTS_PER_THREAD,
+  return (uint32_t)tegi_max_u64((uint64_t)SLOTS_PER_THREAD * thread_count(load),
                                 LEAST_SLOTS);
 }
 
