@@ -23,9 +23,9 @@
 enum {
   CLI_OK = 0,
   CLI_USAGE = 1,     // unknown verb, option, policy, key or value
-  CLI_INPUT = 2,     // a trace cannot be read
-  CLI_FAILED = 3,    // a request failed in a replay, or a device did not open
-  CLI_MISMATCH = 4,  // --verify found memory that another had written
+  CLI_INPUT = 2,     // a trace or a model cannot be read
+  CLI_FAILED = 3,    // a request failed, or a device did not open
+  CLI_MISMATCH = 4,  // --verify found other bytes than it should
   CLI_OUTPUT = 5,    // an output cannot be written
 };
 
@@ -43,6 +43,7 @@ int cli_info(int argc, char** argv);
 int cli_convert(int argc, char** argv);
 int cli_replay(int argc, char** argv);
 int cli_measure(int argc, char** argv);  // bench
+int cli_load(int argc, char** argv);
 
 // Prints "tegula: ..." and a newline to stderr. Returns |code|.
 int cli_fail(int code, const char* format, ...)

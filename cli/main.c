@@ -13,7 +13,8 @@
 static const cli_verb verbs[] = {
     {"replay", "play traces again under one policy or many, and compare",
      cli_replay},
-    {"info", "say what is in a trace", cli_info},
+    {"load", "load a model's weights on a device, and say how fast", cli_load},
+    {"info", "say what is in a trace or a model", cli_info},
     {"convert", "write a trace in another format", cli_convert},
     {"bench", "measure binds, transfers and dispatches on a device",
      cli_measure},
@@ -26,15 +27,16 @@ enum { VERB_COUNT = sizeof verbs / sizeof verbs[0] };
 
 static const char about[] =
     "Device memory for programs that run neural networks: replays recorded "
-    "allocation traces, and shows what each policy would have reserved."
+    "allocation traces, and shows what each policy would have reserved; loads "
+    "models."
     "\v`tegula VERB --help` tells more about each verb. Wherever a trace is "
     "read, it may be tegula's own format, RMM's CSV log or interval CSV, the "
     "CSVs also compressed with gzip or zstd, or a memory snapshot of PyTorch, "
     "for which python3 is needed.\n"
     "\n"
-    "Exit codes: 0 success; 1 wrong usage; 2 a trace cannot be read; 3 a "
-    "request failed in a replay, or a device did not open; 4 --verify found "
-    "memory written by another; 5 an output cannot be written. The largest "
+    "Exit codes: 0 success; 1 wrong usage; 2 a trace or a model cannot be "
+    "read; 3 a request failed, or a device did not open; 4 --verify found "
+    "other bytes than it should; 5 an output cannot be written. The largest "
     "that applies.";
 
 // Puts the list of verbs in front of the text after the options.

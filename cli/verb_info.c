@@ -1,29 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// tegula info: what is in a trace.
+// tegula info: what is in a trace or a model.
 #include <inttypes.h>
 
 #include "clean.h"
 #include "cli.h"
 #include "json.h"
+#include "model_info.h"
 #include "tegula/trace.h"
 #include "trace_input.h"
 
-enum { KEY_JSON = 1 };
+enum { KEY_JSON = 1, KEY_METADATA };
 
 typedef struct info_request {
   char** paths;
   size_t path_count;
   bool is_json;
-  json_t* array;  // of what is known of each trace
+  bool has_metadata;
+  json_t* array;  // of what is known of each file
 } info_request;
 
 static const struct argp_option info_options[] = {
-    {"json", KEY_JSON, NULL, 0, "Print a JSON array, one object a trace", 0},
+    {"json", KEY_JSON, NULL, 0, "Print a JSON array, one object a file", 0},
+    {"metadata", KEY_METADATA, NULL, 0, "Print the metadata of models, too", 0},
     {0}};
 
 static const char about[] =
-    "Reads each TRACE to its end, checks it, and says what is in it.";
+    "Says what is in each FILE. A trace is read to its end and checked. Of a "
+    "model (safetensors, its index if it is sharded, GGUF, or a folder with "
+    "one "
+    "of them) the head is read and checked, and its tensors are listed.";
 
 // NOLINTNEXTLINE(readability-non-const-parameter): argp's signature
 static error_t parse(int key, char* argument, struct argp_state* state) {
@@ -33,12 +39,15 @@ static error_t parse(int key, char* argument, struct argp_state* state) {
     case KEY_JSON:
       request->is_json = true;
       return 0;
+    case KEY_METADATA:
+      request->has_metadata = true;
+      return 0;
     case ARGP_KEY_ARGS:
       request->paths = state->argv + state->next;
       request->path_count = (size_t)(state->argc - state->next);
       return 0;
     case ARGP_KEY_NO_ARGS:
-      argp_error(state, "a TRACE is needed");
+      argp_error(state, "a FILE is needed, a trace or a model");
       return EINVAL;
     default:
       return ARGP_ERR_UNKNOWN;
@@ -118,6 +127,10 @@ static void add_json(json_t* array, const char* path,
 }
 
 static int show(const char* path, info_request* request) {
+  if (cli_is_model(path)) {
+    return cli_show_model(path, request->has_metadata,
+                          request->is_json ? request->array : NULL);
+  }
   teg_error err;
   teg_trace_reader* reader = NULL;
   teg_trace_summary summary;
@@ -140,7 +153,7 @@ static int show(const char* path, info_request* request) {
 int cli_info(int argc, char** argv) {
   const struct argp argp = {.options = info_options,
                             .parser = parse,
-                            .args_doc = "TRACE...",
+                            .args_doc = "FILE...",
                             .doc = about};
   info_request request = {0};
   cli_parse(&argp, argc, argv, &request);

@@ -57,7 +57,8 @@ extern "C" {
   X(TEG_CORRUPT, -32, "corrupt", "the file's content is not valid")           \
   X(TEG_TRUNCATED, -33, "truncated", "the file ends too early")               \
   X(TEG_BAD_VERSION, -34, "bad-version", "a newer or unknown format version") \
-  X(TEG_END, -35, "end", "there is nothing more to read")
+  X(TEG_END, -35, "end", "there is nothing more to read")                     \
+  X(TEG_CANCELLED, -36, "cancelled", "the program asked to stop")
 
 typedef enum teg_result {
 #define TEG_RESULT_ENUM(code, number, name, message) code = (number),

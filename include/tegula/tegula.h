@@ -20,6 +20,7 @@
 #include "tegula/check.h"
 #include "tegula/device.h"
 #include "tegula/kernel.h"
+#include "tegula/load.h"
 #include "tegula/options.h"
 #include "tegula/replay.h"
 #include "tegula/result.h"

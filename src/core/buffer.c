@@ -409,6 +409,26 @@ teg_result tegi_buffer_host_access(const teg_buffer* buffer, uint64_t offset,
                                  err);
 }
 
+teg_result tegi_buffer_wait_idle(const teg_buffer* buffer,
+                                 tegi_stream_id asking, teg_error* err) {
+  teg_session* session = buffer->session;
+  tegi_host* host = &session->device->host;
+  tegi_use_set use;
+  tegi_lock_acquire(&session->lock);
+  bool is_copied = tegi_use_copy(host, &use, &buffer->block.use);
+  tegi_lock_release(&session->lock);
+  if (!is_copied) {
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                          "no host memory to wait for buffer %" PRIu64,
+                          buffer->number);
+  }
+  // Later maps while one is open need not wait for themselves.
+  use.host_holds = 0;
+  teg_result result = tegi_device_wait(session->device, &use, asking, err);
+  tegi_use_clear(host, &use);
+  return result;
+}
+
 teg_result teg_buffer_map(teg_buffer* buffer, void** out_pointer,
                           teg_error* err) {
   TEG_REQUIRE(buffer && out_pointer, err, "buffer_map: an argument is NULL");
@@ -425,21 +445,8 @@ teg_result teg_buffer_map(teg_buffer* buffer, void** out_pointer,
                           "buffer_map: memory of %s has no host pointers",
                           device->tables.map ? "this buffer" : "this device");
   }
-  tegi_host* host = &device->host;
-  tegi_use_set use;
-  tegi_lock_acquire(&session->lock);
-  // Later maps while one is open need not wait for themselves.
-  uint32_t holds = buffer->block.use.host_holds;
-  bool is_copied = tegi_use_copy(host, &use, &buffer->block.use);
-  tegi_lock_release(&session->lock);
-  if (!is_copied) {
-    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
-                          "buffer_map: no host memory");
-  }
-  use.host_holds -= holds;
   teg_result result =
-      tegi_device_wait(device, &use, buffer->stream->timeline.id, err);
-  tegi_use_clear(host, &use);
+      tegi_buffer_wait_idle(buffer, buffer->stream->timeline.id, err);
   if (result == TEG_OK)
     result = tegi_buffer_host_access(buffer, 0, buffer->size, true, err);
   if (result != TEG_OK) return result;

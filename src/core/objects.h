@@ -261,6 +261,10 @@ teg_result tegi_stream_take_error(teg_stream* stream, teg_error* err);
 teg_result tegi_buffer_host_access(const teg_buffer* buffer, uint64_t offset,
                                    uint64_t size, bool is_written,
                                    teg_error* err);
+// Waits until nothing uses the buffer's bytes but the program's own maps.
+// |asking| is the caller's stream: its batch is submitted if need be.
+teg_result tegi_buffer_wait_idle(const teg_buffer* buffer,
+                                 tegi_stream_id asking, teg_error* err);
 
 // ---- core/stream.c
 // TEG_INVALID, naming |what|, for bytes that are not in the buffer.
@@ -290,6 +294,10 @@ teg_result tegi_stream_wait_own(teg_stream* stream, uint64_t serial,
 teg_result tegi_stream_submit_own(teg_stream* stream, teg_error* err);
 
 // ---- core/transfer.c
+// The pointer to byte |offset| of the buffer; |*out_bytes| of it from there on
+// are in one piece. NULL where there is none.
+char* tegi_buffer_pointer(const teg_buffer* buffer, uint64_t offset,
+                          uint64_t* out_bytes);
 // Staging memory and its host pointer. Takes the growth mutex.
 teg_result tegi_staging_create(teg_session* session, uint64_t bytes,
                                bool is_readback, tegi_extent** out_extent,

@@ -213,10 +213,8 @@ void tegi_ring_destroy(teg_stream* stream, tegi_ring* ring) {
 
 // ---- Host pointers of buffers ----------------------------------------------
 
-// The pointer to byte |offset| of the buffer; |*out_bytes| of it from there on
-// are in one piece. NULL where there is none.
-static char* pointer_at(const teg_buffer* buffer, uint64_t offset,
-                        uint64_t* out_bytes) {
+char* tegi_buffer_pointer(const teg_buffer* buffer, uint64_t offset,
+                          uint64_t* out_bytes) {
   const teg_device* device = buffer->session->device;
   const teg_map_ops* map = device->tables.map;
   teg_memory* memory = buffer->block.extent->memory;
@@ -234,7 +232,7 @@ static char* pointer_at(const teg_buffer* buffer, uint64_t offset,
 
 static bool is_mapped(const teg_buffer* buffer) {
   uint64_t bytes;
-  return pointer_at(buffer, 0, &bytes) != NULL;
+  return tegi_buffer_pointer(buffer, 0, &bytes) != NULL;
 }
 
 // One piece of the buffer is written from |from|, or read to |to|.
@@ -263,7 +261,7 @@ static teg_result copy_mapped(teg_buffer* buffer, uint64_t offset,
   uint64_t done = 0;
   while (result == TEG_OK && done < size) {
     uint64_t piece;
-    char* pointer = pointer_at(buffer, offset + done, &piece);
+    char* pointer = tegi_buffer_pointer(buffer, offset + done, &piece);
     TEG_ASSERT(pointer && piece > 0);
     piece = tegi_min_u64(piece, size - done);
     result = copy_piece(buffer, offset + done, pointer, piece,
@@ -391,19 +389,7 @@ static teg_result settle(teg_stream* stream, const teg_buffer* source,
   if (result != TEG_OK) return result;
   result = teg_stream_wait(stream, teg_stream_submitted(stream), err);
   if (result != TEG_OK) return result;
-  teg_session* session = source->session;
-  tegi_host* host = &session->device->host;
-  tegi_use_set use;
-  tegi_lock_acquire(&session->lock);
-  bool is_copied = tegi_use_copy(host, &use, &source->block.use);
-  tegi_lock_release(&session->lock);
-  if (!is_copied) {
-    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY, "read: no host memory");
-  }
-  use.host_holds = 0;
-  result = tegi_device_wait(session->device, &use, stream->timeline.id, err);
-  tegi_use_clear(host, &use);
-  return result;
+  return tegi_buffer_wait_idle(source, stream->timeline.id, err);
 }
 
 // A read by ticket. Its slot of the readback ring is held.

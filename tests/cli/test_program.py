@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cli_case import (CliCase, FAILED, INPUT, OK, OUTPUT, SOURCE, USAGE,
                       small_trace)
 
-VERBS = ["replay", "info", "convert", "devices", "options", "policies"]
+VERBS = ["replay", "load", "info", "convert", "devices", "options", "policies"]
 
 
 class Program(CliCase):
@@ -214,7 +214,7 @@ tegula: junk: not a trace: * or a memory snapshot of PyTorch
         self.assertEqual(rows[0]["path"], "?.csv")
 
     def test_needs_a_trace(self):
-        self.assertIn("TRACE", self.assert_run(USAGE, "info").err)
+        self.assertIn("a trace or a model", self.assert_run(USAGE, "info").err)
 
 
 class Convert(CliCase):
