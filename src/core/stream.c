@@ -383,11 +383,9 @@ teg_result teg_stream_wait(teg_stream* stream, uint64_t serial,
                           serial, submitted);
   }
   if (serial == 0) return TEG_OK;
-  const teg_queue_ops* queue = stream->session->device->tables.queue;
-  teg_result result = queue->wait(stream->queue, serial, err);
-  tegi_stream_poll(stream);
+  teg_result result = tegi_stream_report(stream, serial, err);
   tegi_session_collect(stream->session);
-  return result == TEG_OK ? tegi_stream_take_error(stream, err) : result;
+  return result;
 }
 
 teg_result teg_stream_wait_for(teg_stream* stream, teg_stream* other,
