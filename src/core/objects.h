@@ -280,6 +280,9 @@ teg_result tegi_buffer_host_access(const teg_buffer* buffer, uint64_t offset,
 teg_result tegi_buffer_check_range(const teg_buffer* buffer, const char* what,
                                    uint64_t offset, uint64_t size,
                                    teg_error* err);
+// TEG_INVALID for a buffer of another session than the stream's.
+teg_result tegi_stream_check_session(const teg_stream* stream,
+                                     const teg_buffer* buffer, teg_error* err);
 // Before a command that touches the buffer is recorded: orders it behind what
 // the buffer inherited, and stamps the buffer.
 teg_result tegi_stream_begin_use(teg_stream* stream, teg_buffer* buffer,

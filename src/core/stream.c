@@ -150,6 +150,18 @@ teg_result tegi_buffer_check_range(const teg_buffer* buffer, const char* what,
   return TEG_OK;
 }
 
+teg_result tegi_stream_check_session(const teg_stream* stream,
+                                     const teg_buffer* buffer, teg_error* err) {
+  // A session's memory goes with it, whatever others have recorded: so it is
+  // its own streams' only.
+  TEG_REQUIRE(buffer->session == stream->session, err,
+              "buffer %" PRIu64
+              " belongs to session \"%.60s\", the stream to "
+              "\"%.60s\"",
+              buffer->number, buffer->session->name, stream->session->name);
+  return TEG_OK;
+}
+
 // Stamps a buffer with the batch being recorded.
 static teg_result stamp(teg_stream* stream, teg_buffer* buffer,
                         teg_error* err) {
@@ -170,15 +182,9 @@ static teg_result stamp(teg_stream* stream, teg_buffer* buffer,
 // (Streams of other queues would have to be waited for on the device as well.)
 teg_result tegi_stream_begin_use(teg_stream* stream, teg_buffer* buffer,
                                  teg_error* err) {
-  // A session's memory goes with it, whatever others have recorded: so it is
-  // its own streams' only.
-  TEG_REQUIRE(buffer->session == stream->session, err,
-              "buffer %" PRIu64
-              " belongs to session \"%.60s\", the stream to "
-              "\"%.60s\"",
-              buffer->number, buffer->session->name, stream->session->name);
+  teg_result result = tegi_stream_check_session(stream, buffer, err);
+  if (result != TEG_OK) return result;
   use_from_this_thread(stream);
-  teg_result result = TEG_OK;
   tegi_use inherited = tegi_buffer_inherited(buffer);
   if (inherited.serial && inherited.stream != stream->timeline.id) {
     result = tegi_device_submit_use(stream->session->device, inherited, err);

@@ -422,9 +422,8 @@ teg_result teg_stream_write(teg_stream* stream, teg_buffer* target,
       tegi_buffer_check_range(target, "write", offset, size, err);
   if (result != TEG_OK || size == 0) return result;
   TEG_REQUIRE(data, err, "write: data is NULL");
-  TEG_REQUIRE(target->session->device == device_of(stream), err,
-              "write: buffer %" PRIu64 " is on another device than the stream",
-              target->number);
+  result = tegi_stream_check_session(stream, target, err);
+  if (result != TEG_OK) return result;
   if (!device_of(stream)->tables.map) {
     return tegi_error_set(err, TEG_UNSUPPORTED,
                           "write: this device has no memory with host "
@@ -570,9 +569,8 @@ static teg_result check_read(const teg_stream* stream, const teg_buffer* source,
   teg_result result =
       tegi_buffer_check_range(source, "read", offset, size, err);
   if (result != TEG_OK) return result;
-  TEG_REQUIRE(source->session->device == device_of(stream), err,
-              "read: buffer %" PRIu64 " is on another device than the stream",
-              source->number);
+  result = tegi_stream_check_session(stream, source, err);
+  if (result != TEG_OK) return result;
   if (device_of(stream)->tables.map) return TEG_OK;
   return tegi_error_set(err, TEG_UNSUPPORTED,
                         "read: this device has no memory with host pointers");
