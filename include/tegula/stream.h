@@ -70,8 +70,8 @@ teg_stream_write(teg_stream* stream, teg_buffer* target, uint64_t offset,
 
 // Reads |size| bytes of the buffer, as they are after everything recorded on
 // the stream so far: submits, waits, copies. If one of those batches failed, or
-// one of another stream that has used the buffer, its error is returned, unless
-// it was reported already, and |data| is not touched.
+// one of another stream of the session that has used the bytes, its error is
+// returned, unless it was reported already, and |data| is not touched.
 TEG_API TEG_NODISCARD teg_result teg_stream_read(teg_stream* stream,
                                                  teg_buffer* source,
                                                  uint64_t offset, void* data,

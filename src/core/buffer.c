@@ -437,8 +437,8 @@ teg_result teg_buffer_map(teg_buffer* buffer, void** out_pointer,
                           "buffer_map: no host memory");
   }
   use.host_holds -= holds;
-  teg_result result = tegi_device_wait_reporting(
-      device, &use, buffer->stream->timeline.id, err);
+  teg_result result =
+      tegi_device_wait(device, &use, buffer->stream->timeline.id, err);
   tegi_use_clear(host, &use);
   if (result == TEG_OK)
     result = tegi_buffer_host_access(buffer, 0, buffer->size, true, err);

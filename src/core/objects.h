@@ -257,11 +257,12 @@ teg_result tegi_device_record_waits(teg_device* device,
 // is another thread's to do.
 teg_result tegi_device_submit_use(teg_device* device, tegi_use use,
                                   teg_error* err);
-// As above, and reports what batches of the set's streams have kept: the
-// program is about to see what they wrote.
-teg_result tegi_device_wait_reporting(teg_device* device,
-                                      const tegi_use_set* set,
-                                      tegi_stream_id asking, teg_error* err);
+// As tegi_device_wait, and reports what batches of the set's streams have kept:
+// the program is about to see what they wrote. The set may have uses of another
+// session, who had the bytes before: their errors are that session's.
+teg_result tegi_session_wait_reporting(teg_session* session,
+                                       const tegi_use_set* set,
+                                       tegi_stream_id asking, teg_error* err);
 // Blocks until batch |serial|, which is submitted, is complete, and reports
 // the first error that is kept, once.
 teg_result tegi_stream_report(teg_stream* stream, uint64_t serial,

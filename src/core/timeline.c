@@ -231,23 +231,27 @@ teg_result tegi_device_wait(teg_device* device, const tegi_use_set* set,
   return result;
 }
 
-// Pins the stream of |use| if it is there; what it did may be over.
-static teg_stream* pin_any(teg_device* device, tegi_use use) {
+// Pins the stream of |use| if it is there and |session|'s; what it did may be
+// over.
+static teg_stream* pin_own(teg_device* device, const teg_session* session,
+                           tegi_use use) {
   tegi_lock_acquire(&device->lock);
   teg_stream* stream = stream_of(device, use.stream & ~TEGI_USE_QUEUE);
+  if (stream && stream->session != session) stream = NULL;
   if (stream) stream->pin_count++;
   tegi_lock_release(&device->lock);
   return stream;
 }
 
-teg_result tegi_device_wait_reporting(teg_device* device,
-                                      const tegi_use_set* set,
-                                      tegi_stream_id asking, teg_error* err) {
+teg_result tegi_session_wait_reporting(teg_session* session,
+                                       const tegi_use_set* set,
+                                       tegi_stream_id asking, teg_error* err) {
+  teg_device* device = session->device;
   teg_result result = tegi_device_wait(device, set, asking, err);
   if (device->timelines.is_rule_off) return result;
   tegi_use use;
   for (size_t i = 0; result == TEG_OK && tegi_use_at(set, i, &use); ++i) {
-    teg_stream* stream = pin_any(device, use);
+    teg_stream* stream = pin_own(device, session, use);
     if (!stream) continue;
     result = tegi_stream_report(stream, use.serial, err);
     unpin(device, stream);

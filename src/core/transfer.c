@@ -459,8 +459,7 @@ static teg_result settle(teg_stream* stream, const teg_buffer* source,
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY, "read: no host memory");
   }
   use.host_holds = 0;
-  result = tegi_device_wait_reporting(session->device, &use,
-                                      stream->timeline.id, err);
+  result = tegi_session_wait_reporting(session, &use, stream->timeline.id, err);
   tegi_use_clear(host, &use);
   return result;
 }
