@@ -92,7 +92,8 @@ TEG_API TEG_NODISCARD teg_result teg_buffer_used_on(teg_buffer* buffer,
 // buffer has a host hold from here to the unmap, or to its destruction, which
 // ends all its maps; maps count.
 // Waits until the device is done with the bytes.
-// Returns TEG_UNSUPPORTED where memory cannot be mapped, or as a wait does.
+// Returns TEG_UNSUPPORTED where memory cannot be mapped, or, as a wait does,
+// the error that a stream which has used the buffer has kept.
 TEG_API TEG_NODISCARD teg_result teg_buffer_map(teg_buffer* buffer,
                                                 void** out_pointer,
                                                 teg_error* err);

@@ -69,8 +69,9 @@ teg_stream_write(teg_stream* stream, teg_buffer* target, uint64_t offset,
                  const void* data, uint64_t size, teg_error* err);
 
 // Reads |size| bytes of the buffer, as they are after everything recorded on
-// the stream so far: submits, waits, copies. If one of those batches failed,
-// its error is returned and |data| is not touched.
+// the stream so far: submits, waits, copies. If one of those batches failed, or
+// one of another stream of the session that has used the bytes, its error is
+// returned, unless it was reported already, and |data| is not touched.
 TEG_API TEG_NODISCARD teg_result teg_stream_read(teg_stream* stream,
                                                  teg_buffer* source,
                                                  uint64_t offset, void* data,
@@ -81,16 +82,17 @@ typedef struct teg_read teg_read;
 
 // Records a read of |size| bytes of the buffer as they are at this place of
 // the stream, and submits the batch. The ticket is ended by teg_read_finish
-// or teg_read_cancel, before its stream. Tickets hold readback memory: up to
-// ring_max bytes of it, then TEG_LIMIT.
+// or teg_read_cancel, before its stream. Tickets hold readback memory: when it
+// has grown to ring_max and they hold all of it, or for more bytes at once than
+// that, TEG_LIMIT.
 TEG_API TEG_NODISCARD teg_result
 teg_stream_read_begin(teg_stream* stream, teg_buffer* source, uint64_t offset,
                       uint64_t size, teg_read** out_read, teg_error* err);
 // Whether teg_read_finish would not block.
 TEG_API bool teg_read_is_ready(teg_read* read);
-// Waits, copies the bytes to |data| and ends the ticket. If a batch that is
-// part of them failed, its error is returned, |data| is not touched and the
-// ticket has ended all the same.
+// Waits, copies the bytes to |data| and ends the ticket. If an error of the
+// stream is kept, or was reported since the ticket began, it is returned,
+// |data| is not touched and the ticket has ended all the same.
 TEG_API TEG_NODISCARD teg_result teg_read_finish(teg_read* read, void* data,
                                                  teg_error* err);
 // Ends the ticket without the bytes. NULL is fine.

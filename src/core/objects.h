@@ -113,6 +113,10 @@ struct teg_stream {
   // next. Guarded by device->lock, save that a 0 is seen without it.
   tegi_atomic_u32 has_kept_error;
   teg_error kept_error;
+  // Errors that were reported, and the last of them: for reads that had begun.
+  // Guarded by device->lock, save that the count is read without it.
+  tegi_atomic_u64 error_count;
+  teg_error last_error;
   teg_stream* next;  // in the session. Guarded by registry
 };
 
@@ -253,8 +257,18 @@ teg_result tegi_device_record_waits(teg_device* device,
 // is another thread's to do.
 teg_result tegi_device_submit_use(teg_device* device, tegi_use use,
                                   teg_error* err);
-// The error that a wait of the library's own has found, once.
-teg_result tegi_stream_take_error(teg_stream* stream, teg_error* err);
+// As tegi_device_wait, and reports what batches of the set's streams have kept:
+// the program is about to see what they wrote. The set may have uses of another
+// session, who had the bytes before: their errors are that session's.
+teg_result tegi_session_wait_reporting(teg_session* session,
+                                       const tegi_use_set* set,
+                                       tegi_stream_id asking, teg_error* err);
+// Blocks until batch |serial|, which is submitted, is complete, and reports
+// the first error that is kept, once.
+teg_result tegi_stream_report(teg_stream* stream, uint64_t serial,
+                              teg_error* err);
+// The error reported last.
+teg_result tegi_stream_last_error(teg_stream* stream, teg_error* err);
 
 // ---- core/buffer.c
 // A checker is told that the CPU writes bytes of the buffer, or reads them.
@@ -271,6 +285,9 @@ teg_result tegi_buffer_wait_idle(const teg_buffer* buffer,
 teg_result tegi_buffer_check_range(const teg_buffer* buffer, const char* what,
                                    uint64_t offset, uint64_t size,
                                    teg_error* err);
+// TEG_INVALID for a buffer of another session than the stream's.
+teg_result tegi_stream_check_session(const teg_stream* stream,
+                                     const teg_buffer* buffer, teg_error* err);
 // Before a command that touches the buffer is recorded: orders it behind what
 // the buffer inherited, and stamps the buffer.
 teg_result tegi_stream_begin_use(teg_stream* stream, teg_buffer* buffer,

@@ -149,11 +149,8 @@ teg_result tegi_buffer_check_range(const teg_buffer* buffer, const char* what,
   return TEG_OK;
 }
 
-// The first use of a new owner on another stream than its home: what the home
-// stream has recorded on the bytes for who had them before is not overtaken.
-// (Streams of other queues would have to be waited for on the device as well.)
-static teg_result take_over(teg_stream* stream, const teg_buffer* buffer,
-                            teg_error* err) {
+teg_result tegi_stream_check_session(const teg_stream* stream,
+                                     const teg_buffer* buffer, teg_error* err) {
   // A session's memory goes with it, whatever others have recorded: so it is
   // its own streams' only.
   TEG_REQUIRE(buffer->session == stream->session, err,
@@ -161,6 +158,16 @@ static teg_result take_over(teg_stream* stream, const teg_buffer* buffer,
               " belongs to session \"%.60s\", the stream to "
               "\"%.60s\"",
               buffer->number, buffer->session->name, stream->session->name);
+  return TEG_OK;
+}
+
+// The first use of a new owner on another stream than its home: what the home
+// stream has recorded on the bytes for who had them before is not overtaken.
+// (Streams of other queues would have to be waited for on the device as well.)
+static teg_result take_over(teg_stream* stream, const teg_buffer* buffer,
+                            teg_error* err) {
+  teg_result result = tegi_stream_check_session(stream, buffer, err);
+  if (result != TEG_OK) return result;
   tegi_use inherited = tegi_buffer_inherited(buffer);
   if (!inherited.serial || inherited.stream == stream->timeline.id) {
     return TEG_OK;
@@ -397,11 +404,9 @@ teg_result teg_stream_wait(teg_stream* stream, uint64_t serial,
                           serial, submitted);
   }
   if (serial == 0) return TEG_OK;
-  const teg_queue_ops* queue = stream->session->device->tables.queue;
-  teg_result result = queue->wait(stream->queue, serial, err);
-  tegi_stream_poll(stream);
+  teg_result result = tegi_stream_report(stream, serial, err);
   tegi_session_collect(stream->session);
-  return result == TEG_OK ? tegi_stream_take_error(stream, err) : result;
+  return result;
 }
 
 teg_result teg_stream_wait_for(teg_stream* stream, teg_stream* other,

@@ -113,15 +113,39 @@ static void keep_error(teg_stream* stream, const teg_error* kept) {
   tegi_lock_release(&device->lock);
 }
 
-teg_result tegi_stream_take_error(teg_stream* stream, teg_error* err) {
-  if (!tegi_load_state(&stream->has_kept_error)) return TEG_OK;
-  teg_device* device = stream->session->device;
-  teg_result result = TEG_OK;
-  tegi_lock_acquire(&device->lock);
+// device->lock is held.
+static void take_kept_error(teg_stream* stream, teg_error* out) {
   if (tegi_change_state(&stream->has_kept_error, 1, 0)) {
-    result = stream->kept_error.result;
-    if (err) *err = stream->kept_error;
+    *out = stream->kept_error;
   }
+}
+
+teg_result tegi_stream_report(teg_stream* stream, uint64_t serial,
+                              teg_error* err) {
+  teg_device* device = stream->session->device;
+  teg_error error;
+  teg_error_clear(&error);
+  error.result = device->tables.queue->wait(stream->queue, serial, &error);
+  tegi_stream_poll(stream);
+  if (error.result == TEG_OK && !tegi_load_state(&stream->has_kept_error)) {
+    return TEG_OK;
+  }
+  tegi_lock_acquire(&device->lock);
+  if (error.result == TEG_OK) take_kept_error(stream, &error);
+  if (error.result != TEG_OK) {
+    stream->last_error = error;
+    tegi_fetch_add_relaxed(&stream->error_count, 1);
+  }
+  tegi_lock_release(&device->lock);
+  if (err && error.result != TEG_OK) *err = error;
+  return error.result;
+}
+
+teg_result tegi_stream_last_error(teg_stream* stream, teg_error* err) {
+  teg_device* device = stream->session->device;
+  tegi_lock_acquire(&device->lock);
+  teg_result result = stream->last_error.result;
+  if (err) *err = stream->last_error;
   tegi_lock_release(&device->lock);
   return result;
 }
@@ -203,6 +227,34 @@ teg_result tegi_device_wait(teg_device* device, const tegi_use_set* set,
   if (begin_ns != 0) {
     tegi_fetch_add_relaxed(&device->wait_count, 1);
     tegi_fetch_add_relaxed(&device->wait_ns, tegi_now_ns() - begin_ns);
+  }
+  return result;
+}
+
+// Pins the stream of |use| if it is there and |session|'s; what it did may be
+// over.
+static teg_stream* pin_own(teg_device* device, const teg_session* session,
+                           tegi_use use) {
+  tegi_lock_acquire(&device->lock);
+  teg_stream* stream = stream_of(device, use.stream & ~TEGI_USE_QUEUE);
+  if (stream && stream->session != session) stream = NULL;
+  if (stream) stream->pin_count++;
+  tegi_lock_release(&device->lock);
+  return stream;
+}
+
+teg_result tegi_session_wait_reporting(teg_session* session,
+                                       const tegi_use_set* set,
+                                       tegi_stream_id asking, teg_error* err) {
+  teg_device* device = session->device;
+  teg_result result = tegi_device_wait(device, set, asking, err);
+  if (device->timelines.is_rule_off) return result;
+  tegi_use use;
+  for (size_t i = 0; result == TEG_OK && tegi_use_at(set, i, &use); ++i) {
+    teg_stream* stream = pin_own(device, session, use);
+    if (!stream) continue;
+    result = tegi_stream_report(stream, use.serial, err);
+    unpin(device, stream);
   }
   return result;
 }

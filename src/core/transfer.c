@@ -67,6 +67,8 @@ static bool reserve_slot(tegi_host* host, tegi_ring* ring) {
 static bool take_bytes(tegi_ring* ring, uint64_t size, uint64_t serial,
                        uint64_t* out_offset) {
   if (!ring->extent) return false;
+  // One that is empty has all of its bytes in one piece.
+  if (ring->slot_count == 0) ring->head = ring->tail = 0;
   uint64_t at = ring->head % ring->size;
   uint64_t skipped = at + size > ring->size ? ring->size - at : 0;
   if (ring->head - ring->tail + skipped + size > ring->size) return false;
@@ -128,26 +130,74 @@ static teg_result invalidate(teg_device* device, teg_memory* memory,
 }
 
 // The ring's memory goes back once the copies that use it are over. Nothing of
-// it is held.
-static void retire_memory(teg_stream* stream, tegi_ring* ring) {
+// it is held, or |outgrown| keeps it until that is over.
+static void retire_memory(teg_stream* stream, tegi_ring* ring,
+                          tegi_ring_memory* outgrown) {
   if (!ring->extent) return;
-  tegi_staging_retire(stream, ring->extent);
+  if (outgrown) {
+    outgrown->extent = ring->extent;
+    outgrown->next = ring->outgrown;
+    ring->outgrown = outgrown;
+  } else {
+    tegi_staging_retire(stream, ring->extent);
+  }
   ring->extent = NULL;
   ring->dropped_count += ring->slot_count;
   ring->slot_count = 0;
   ring->head = ring->tail = 0;
 }
 
+static uint64_t count_held(const tegi_ring* ring) {
+  uint64_t count = 0;
+  for (size_t i = 0; i < ring->slot_count; ++i) {
+    size_t at = (ring->first_slot + i) % ring->slot_capacity;
+    if (ring->slots[at].is_held) count++;
+  }
+  return count;
+}
+
+// What is kept of the ring's memory after it has grown. NULL = nothing, or
+// there is no host memory for it.
+static tegi_ring_memory* make_outgrown(tegi_host* host, const tegi_ring* ring,
+                                       uint64_t held_count) {
+  if (held_count == 0) return NULL;
+  tegi_ring_memory* outgrown = tegi_host_alloc(host, sizeof *outgrown);
+  if (outgrown) *outgrown = (tegi_ring_memory){NULL, ring->extent, held_count};
+  return outgrown;
+}
+
+// One read less holds bytes of |extent|, which the ring has outgrown.
+static void release_outgrown(teg_stream* stream, tegi_ring* ring,
+                             const tegi_extent* extent) {
+  tegi_ring_memory** at = &ring->outgrown;
+  while ((*at)->extent != extent) at = &(*at)->next;
+  tegi_ring_memory* outgrown = *at;
+  if (--outgrown->held_count > 0) return;
+  *at = outgrown->next;
+  tegi_staging_retire(stream, outgrown->extent);
+  tegi_host_free(&device_of(stream)->host, outgrown, sizeof *outgrown);
+}
+
 // Replaces the memory by |size| bytes. On failure the ring is as it was.
 static teg_result grow_ring(teg_stream* stream, tegi_ring* ring, uint64_t size,
                             teg_error* err) {
+  tegi_host* host = &device_of(stream)->host;
+  uint64_t held_count = count_held(ring);
+  tegi_ring_memory* outgrown = make_outgrown(host, ring, held_count);
+  if (held_count > 0 && !outgrown) {
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
+                          "read: no host memory for one more ring");
+  }
   tegi_extent* extent;
   char* pointer;
   bool is_readback = ring == &stream->readback;
   teg_result result = tegi_staging_create(stream->session, size, is_readback,
                                           &extent, &pointer, err);
-  if (result != TEG_OK) return result;
-  retire_memory(stream, ring);
+  if (result != TEG_OK) {
+    tegi_host_free(host, outgrown, sizeof *outgrown);
+    return result;
+  }
+  retire_memory(stream, ring, outgrown);
   ring->extent = extent;
   ring->size = extent->bytes;
   ring->pointer = pointer;
@@ -169,12 +219,14 @@ static teg_result wait_oldest(teg_stream* stream, tegi_ring* ring,
   return result;
 }
 
-static bool has_held_slot(const tegi_ring* ring) {
-  for (size_t i = 0; i < ring->slot_count; ++i) {
-    size_t at = (ring->first_slot + i) % ring->slot_capacity;
-    if (ring->slots[at].is_held) return true;
-  }
-  return false;
+// What the ring grows to for |size| bytes that do not fit; 0 = it may not.
+static uint64_t next_ring_size(const teg_options* options,
+                               const tegi_ring* ring, uint64_t size) {
+  uint64_t most = options->ring_max;
+  if (ring->extent && ring->size >= most) return 0;
+  uint64_t wanted = ring->extent ? ring->size * 2 : options->ring_min;
+  while (wanted < size) wanted *= 2;
+  return tegi_min_u64(wanted, most);
 }
 
 static teg_result ring_take(teg_stream* stream, tegi_ring* ring, uint64_t size,
@@ -182,6 +234,13 @@ static teg_result ring_take(teg_stream* stream, tegi_ring* ring, uint64_t size,
   const teg_options* options = &stream->session->options;
   tegi_host* host = &device_of(stream)->host;
   size = tegi_align_up(size, SLOT_ALIGNMENT);
+  if (size > options->ring_max) {
+    return tegi_error_set(err, TEG_LIMIT,
+                          "read: %" PRIu64
+                          " bytes at once are more than the %" PRIu64
+                          " of ring_max",
+                          size, options->ring_max);
+  }
   reclaim(stream, ring);
   for (;;) {
     if (!reserve_slot(host, ring)) {
@@ -190,13 +249,9 @@ static teg_result ring_take(teg_stream* stream, tegi_ring* ring, uint64_t size,
     }
     uint64_t serial = teg_stream_recording(stream);
     if (take_bytes(ring, size, serial, out_offset)) return TEG_OK;
-    uint64_t least = tegi_min_u64(options->ring_min, options->ring_max);
-    uint64_t wanted = ring->extent ? ring->size * 2 : least;
-    while (wanted < size) wanted *= 2;
+    uint64_t wanted = next_ring_size(options, ring, size);
     teg_result result = TEG_EXHAUSTED;
-    if (wanted <= options->ring_max && !has_held_slot(ring)) {
-      result = grow_ring(stream, ring, wanted, err);
-    }
+    if (wanted > 0) result = grow_ring(stream, ring, wanted, err);
     if (result != TEG_OK && ring->slot_count > 0) {
       result = wait_oldest(stream, ring, err);
     }
@@ -205,7 +260,11 @@ static teg_result ring_take(teg_stream* stream, tegi_ring* ring, uint64_t size,
 }
 
 void tegi_ring_destroy(teg_stream* stream, tegi_ring* ring) {
-  retire_memory(stream, ring);
+  retire_memory(stream, ring, NULL);
+  while (ring->outgrown) {
+    ring->outgrown->held_count = 1;
+    release_outgrown(stream, ring, ring->outgrown->extent);
+  }
   tegi_host_free(&device_of(stream)->host, ring->slots,
                  ring->slot_capacity * sizeof *ring->slots);
   *ring = (tegi_ring){0};
@@ -361,9 +420,8 @@ teg_result teg_stream_write(teg_stream* stream, teg_buffer* target,
       tegi_buffer_check_range(target, "write", offset, size, err);
   if (result != TEG_OK || size == 0) return result;
   TEG_REQUIRE(data, err, "write: data is NULL");
-  TEG_REQUIRE(target->session->device == device_of(stream), err,
-              "write: buffer %" PRIu64 " is on another device than the stream",
-              target->number);
+  result = tegi_stream_check_session(stream, target, err);
+  if (result != TEG_OK) return result;
   if (!device_of(stream)->tables.map) {
     return tegi_error_set(err, TEG_UNSUPPORTED,
                           "write: this device has no memory with host "
@@ -389,16 +447,31 @@ static teg_result settle(teg_stream* stream, const teg_buffer* source,
   if (result != TEG_OK) return result;
   result = teg_stream_wait(stream, teg_stream_submitted(stream), err);
   if (result != TEG_OK) return result;
-  return tegi_buffer_wait_idle(source, stream->timeline.id, err);
+  teg_session* session = source->session;
+  tegi_host* host = &session->device->host;
+  tegi_use_set use;
+  tegi_lock_acquire(&session->lock);
+  bool is_copied = tegi_use_copy(host, &use, &source->block.use);
+  tegi_lock_release(&session->lock);
+  if (!is_copied) {
+    return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY, "read: no host memory");
+  }
+  use.host_holds = 0;
+  result = tegi_session_wait_reporting(session, &use, stream->timeline.id, err);
+  tegi_use_clear(host, &use);
+  return result;
 }
 
 // A read by ticket. Its slot of the readback ring is held.
 struct teg_read {
   teg_stream* stream;
+  tegi_extent* extent;  // of the ring when it began
+  const char* pointer;
   uint64_t slot;  // how many slots the ring had before it
-  uint64_t at;    // in the ring
+  uint64_t at;    // in the extent
   uint64_t size;
   uint64_t serial;
+  uint64_t error_count;  // of the stream when it began
 };
 
 // The bytes as they are at this place of the stream go to the readback ring.
@@ -418,14 +491,26 @@ static teg_result record_read(teg_stream* stream, teg_buffer* source,
   if (result != TEG_OK) return result;
   tegi_slot* slot = last_slot(ring);
   slot->is_held = true;
-  *out_read = (teg_read){stream, ring->dropped_count + ring->slot_count - 1, at,
-                         size, slot->serial};
+  *out_read = (teg_read){
+      .stream = stream,
+      .extent = ring->extent,
+      .pointer = ring->pointer + at,
+      .slot = ring->dropped_count + ring->slot_count - 1,
+      .at = at,
+      .size = size,
+      .serial = slot->serial,
+      .error_count = tegi_load_relaxed(&stream->error_count),
+  };
   return TEG_OK;
 }
 
 // Lets go of the slot, and of those behind it that wait for this one only.
 static void release_slot(const teg_read* read) {
   tegi_ring* ring = &read->stream->readback;
+  if (read->extent != ring->extent) {
+    release_outgrown(read->stream, ring, read->extent);
+    return;
+  }
   uint64_t index = read->slot - ring->dropped_count;
   size_t at = (ring->first_slot + (size_t)index) % ring->slot_capacity;
   ring->slots[at].is_held = false;
@@ -434,17 +519,21 @@ static void release_slot(const teg_read* read) {
 
 static teg_result fetch(const teg_read* read, void* data, teg_error* err) {
   teg_stream* stream = read->stream;
-  tegi_ring* ring = &stream->readback;
+  teg_memory* memory = read->extent->memory;
   teg_result result = teg_stream_wait(stream, read->serial, err);
-  if (result == TEG_OK) {
-    result = invalidate(device_of(stream), ring->extent->memory, read->at,
-                        read->size, err);
+  // What was told another read or wait meanwhile may be about these bytes.
+  if (result == TEG_OK &&
+      tegi_load_relaxed(&stream->error_count) != read->error_count) {
+    result = tegi_stream_last_error(stream, err);
   }
   if (result == TEG_OK) {
-    teg_span span = {ring->extent->memory, read->at, read->size, 0};
+    result = invalidate(device_of(stream), memory, read->at, read->size, err);
+  }
+  if (result == TEG_OK) {
+    teg_span span = {memory, read->at, read->size, 0};
     result = tegi_device_host_access(device_of(stream), &span, false, err);
   }
-  if (result == TEG_OK) memcpy(data, ring->pointer + read->at, read->size);
+  if (result == TEG_OK) memcpy(data, read->pointer, read->size);
   release_slot(read);
   return result;
 }
@@ -477,9 +566,8 @@ static teg_result check_read(const teg_stream* stream, const teg_buffer* source,
   teg_result result =
       tegi_buffer_check_range(source, "read", offset, size, err);
   if (result != TEG_OK) return result;
-  TEG_REQUIRE(source->session->device == device_of(stream), err,
-              "read: buffer %" PRIu64 " is on another device than the stream",
-              source->number);
+  result = tegi_stream_check_session(stream, source, err);
+  if (result != TEG_OK) return result;
   if (device_of(stream)->tables.map) return TEG_OK;
   return tegi_error_set(err, TEG_UNSUPPORTED,
                         "read: this device has no memory with host pointers");

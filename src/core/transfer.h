@@ -20,6 +20,13 @@ typedef struct tegi_slot {
   bool is_held;     // by a read that is not finished
 } tegi_slot;
 
+// Memory of a ring that has grown, while reads still hold bytes of it.
+typedef struct tegi_ring_memory {
+  struct tegi_ring_memory* next;
+  tegi_extent* extent;
+  uint64_t held_count;  // > 0
+} tegi_ring_memory;
+
 typedef struct tegi_ring {
   tegi_extent* extent;  // NULL = no memory yet
   char* pointer;
@@ -31,6 +38,7 @@ typedef struct tegi_ring {
   size_t first_slot;
   size_t slot_count;
   uint64_t dropped_count;  // slots that have come back, since the ring's birth
+  tegi_ring_memory* outgrown;
 } tegi_ring;
 
 // How a write reaches its buffer.

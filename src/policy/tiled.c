@@ -461,6 +461,11 @@ static teg_result add_chunk(tiled_policy* self, uint64_t size, bool is_small,
 }
 
 static void drop_chunk(tiled_policy* self, tegi_chunk* chunk) {
+  // No tile is mapped here, but where the queue orders remapping, commands that
+  // used the tiles that left can be on their way. All is one hole, which has
+  // their uses.
+  tegi_use_set use = chunk->first->use;
+  chunk->first->use = (tegi_use_set){0};
   for (tegi_block* hole = chunk->first; hole; hole = hole->next) {
     tegi_tiled_remove(self, as_hole(hole));
   }
@@ -472,9 +477,7 @@ static void drop_chunk(tiled_policy* self, tegi_chunk* chunk) {
     self->first_chunk = chunk->next;
   }
   if (chunk->next) chunk->next->prev = chunk->prev;
-  // No tile is mapped here, and tiles leave only when they are idle.
-  tegi_use_set none = {0};
-  self->env.source->ops->retire(self->env.source, chunk->extent, &none);
+  self->env.source->ops->retire(self->env.source, chunk->extent, &use);
   tegi_slab_give(&self->chunks, chunk);
 }
 

@@ -590,6 +590,16 @@ static void a_buffer_of_another_session_is_refused(void** state) {
   assert_int_equal(teg_stream_fill(s->a, buffer, 0, 64, 1, &s->fx.err),
                    TEG_INVALID);
   core_expect_text(s->fx.err.message, "\"other\"");
+  // Nor by the CPU on the stream's behalf, though nothing uses it.
+  uint32_t word = 1;
+  teg_read* read;
+  assert_int_equal(teg_stream_write(s->a, buffer, 0, &word, 4, &s->fx.err),
+                   TEG_INVALID);
+  core_expect_text(s->fx.err.message, "\"other\"");
+  assert_int_equal(teg_stream_read(s->a, buffer, 0, &word, 4, &s->fx.err),
+                   TEG_INVALID);
+  assert_int_equal(teg_stream_read_begin(s->a, buffer, 0, 4, &read, &s->fx.err),
+                   TEG_INVALID);
   assert_int_equal(teg_buffer_used_on(buffer, s->a, &s->fx.err), TEG_INVALID);
   teg_session_destroy(other);
   core_submit(&s->fx, s->a);

@@ -292,6 +292,152 @@ static void a_ticket_of_a_failed_batch_gives_the_error(void** state) {
   assert_int_equal(words[0], 5);
 }
 
+// Bytes of a batch that failed are never given, whoever was told before.
+static void every_ticket_of_a_failed_batch_gives_the_error(void** state) {
+  (void)state;
+  open_with("null", NULL);
+  teg_buffer* a = core_buffer(&fx, session, 64);
+  core_fill(&fx, stream, a, 5);
+  CORE_OK(&fx, test_stream_call(fx.device, stream, break_down, NULL, NULL, 0,
+                                &fx.err));
+  teg_read* reads[3];
+  for (int i = 0; i < 3; ++i) {
+    CORE_OK(&fx, teg_stream_read_begin(stream, a, 0, 64, &reads[i], &fx.err));
+  }
+  uint32_t words[16] = {0};
+  for (int i = 0; i < 3; ++i) {
+    CORE_EXPECT(&fx, TEG_HAZARD, teg_read_finish(reads[i], words, &fx.err));
+    core_expect_text(fx.err.message, "batch 1");
+    assert_int_equal(words[0], 0);
+  }
+  CORE_OK(&fx, teg_stream_read_begin(stream, a, 0, 64, &reads[0], &fx.err));
+  CORE_OK(&fx, teg_read_finish(reads[0], words, &fx.err));
+  assert_int_equal(words[0], 5);
+}
+
+static void fail_on_another_stream(teg_buffer* a, teg_stream* other) {
+  test_argument argument = {.buffer = a, .is_read = true, .is_written = true};
+  core_fill(&fx, stream, a, 5);
+  core_finish(&fx, stream);
+  CORE_OK(&fx, test_stream_call(fx.device, other, break_down, NULL, &argument,
+                                1, &fx.err));
+  core_submit(&fx, other);
+}
+
+static void bytes_of_another_streams_failed_batch_give_its_error(void** state) {
+  (void)state;
+  open_with("null", NULL);
+  teg_stream* other;
+  CORE_OK(&fx, teg_stream_create(session, &other, &fx.err));
+  teg_buffer* a = core_buffer(&fx, session, 64);
+  uint32_t words[16] = {0};
+  for (int is_complete = 0; is_complete < 2; ++is_complete) {
+    fail_on_another_stream(a, other);
+    CORE_OK(&fx, teg_stream_wait_for(stream, other, teg_stream_submitted(other),
+                                     &fx.err));
+    if (is_complete) teg_null_run_batches(fx.backend, UINT64_MAX);
+    CORE_EXPECT(&fx, TEG_HAZARD,
+                teg_stream_read(stream, a, 0, words, 64, &fx.err));
+    assert_int_equal(words[0], 0);
+    // It was told, once.
+    CORE_OK(&fx, teg_stream_wait(other, teg_stream_submitted(other), &fx.err));
+    CORE_OK(&fx, teg_stream_read(stream, a, 0, words, 64, &fx.err));
+    assert_int_equal(words[0], 5);
+    words[0] = 0;
+  }
+  teg_stream_destroy(other);
+}
+
+// Who had the bytes before, in another session, is told itself.
+static void errors_of_another_session_stay_there(void** state) {
+  (void)state;
+  open_with("null", "policy=simple");
+  teg_session* two = core_session(&fx, "two", "policy=simple");
+  teg_buffer* a = core_buffer(&fx, two, 4096);
+  teg_stream* other = teg_session_stream(two);
+  test_argument argument = {.buffer = a, .is_written = true};
+  CORE_OK(&fx, test_stream_call(fx.device, other, break_down, NULL, &argument,
+                                1, &fx.err));
+  core_submit(&fx, other);
+  teg_buffer* b = core_buffer(&fx, session, 4096);
+  // As if b had taken a's bytes over.
+  tegi_use_set* use = &b->block.use;
+  assert_true(tegi_use_stamp(&fx.device->host, use, other->timeline.id, 1));
+  core_fill(&fx, stream, b, 3);
+  uint32_t words[16];
+  CORE_OK(&fx, teg_stream_read(stream, b, 0, words, 64, &fx.err));
+  assert_int_equal(words[0], 3);
+  CORE_EXPECT(&fx, TEG_HAZARD, teg_stream_wait(other, 1, &fx.err));
+  teg_session_destroy(two);
+}
+
+// ---- How much tickets hold
+
+// Finishes tickets of |size| bytes each: word 0 of number i is i + 1.
+static void finish_all(teg_read** reads, uint32_t count, uint32_t* words) {
+  for (uint32_t i = 0; i < count; ++i) {
+    uint32_t at = (i * 7 + 3) % count;
+    CORE_OK(&fx, teg_read_finish(reads[at], words, &fx.err));
+    assert_int_equal(words[0], at + 1);
+  }
+}
+
+static void tickets_hold_as_much_as_ring_max(void** state) {
+  (void)state;
+  enum { COUNT = 10, SIZE = 48 * 1024 };
+  open_with("null", "ring_min=64KiB;ring_max=512KiB");
+  static uint32_t words[SIZE / 4];
+  teg_buffer* a = core_buffer(&fx, session, SIZE);
+  teg_read* reads[COUNT];
+  for (uint32_t i = 0; i < COUNT; ++i) {
+    core_fill(&fx, stream, a, i + 1);
+    CORE_OK(&fx, teg_stream_read_begin(stream, a, 0, SIZE, &reads[i], &fx.err));
+  }
+  assert_true(stream->readback.outgrown != NULL);
+  finish_all(reads, COUNT, words);
+  assert_null(stream->readback.outgrown);
+  // Nothing is left of what was outgrown.
+  core_finish(&fx, stream);
+  assert_int_equal(session->retired_count, 0);
+}
+
+static void tickets_that_are_cancelled_let_go_of_outgrown_memory(void** state) {
+  (void)state;
+  open_with("null", "ring_min=64KiB;ring_max=256KiB");
+  teg_buffer* a = core_buffer(&fx, session, 65536);
+  core_fill(&fx, stream, a, 1);
+  teg_read* reads[3];
+  for (int i = 0; i < 3; ++i) {
+    CORE_OK(&fx,
+            teg_stream_read_begin(stream, a, 0, 65536, &reads[i], &fx.err));
+  }
+  for (int i = 0; i < 3; ++i) teg_read_cancel(reads[i]);
+  assert_null(stream->readback.outgrown);
+  core_finish(&fx, stream);
+  assert_int_equal(session->retired_count, 0);
+}
+
+static void a_ticket_may_be_as_large_as_the_ring(void** state) {
+  (void)state;
+  enum { SIZE = 96 * 1024 };
+  open_with("null", "ring_min=64KiB;ring_max=96KiB");
+  static uint32_t words[SIZE / 4];
+  teg_buffer* a = core_buffer(&fx, session, 2 * SIZE);
+  core_fill(&fx, stream, a, 9);
+  // After any other: what is left over is in one piece.
+  const uint64_t sizes[] = {SIZE, 40000, SIZE, SIZE - 16, SIZE, 70000, 70000};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; ++i) {
+    teg_read* read;
+    CORE_OK(&fx, teg_stream_read_begin(stream, a, 0, sizes[i], &read, &fx.err));
+    CORE_OK(&fx, teg_read_finish(read, words, &fx.err));
+    assert_int_equal(words[sizes[i] / 4 - 1], 9);
+  }
+  teg_read* read;
+  CORE_EXPECT(&fx, TEG_LIMIT,
+              teg_stream_read_begin(stream, a, 0, SIZE + 1, &read, &fx.err));
+  core_expect_text(fx.err.message, "ring_max");
+}
+
 // ---- Memory without host pointers, or slow to read
 
 // The device's memory as that of a discrete GPU: only staging is mapped, and
@@ -434,6 +580,12 @@ int main(void) {
       TEST(a_ticket_has_the_bytes_of_its_place),
       TEST(tickets_are_bounded_and_can_be_cancelled),
       TEST(a_ticket_of_a_failed_batch_gives_the_error),
+      TEST(every_ticket_of_a_failed_batch_gives_the_error),
+      TEST(bytes_of_another_streams_failed_batch_give_its_error),
+      TEST(errors_of_another_session_stay_there),
+      TEST(tickets_hold_as_much_as_ring_max),
+      TEST(tickets_that_are_cancelled_let_go_of_outgrown_memory),
+      TEST(a_ticket_may_be_as_large_as_the_ring),
       TEST(unmapped_memory_is_reached_through_staging),
       TEST(slow_memory_is_written_direct_and_read_by_the_ring),
   };

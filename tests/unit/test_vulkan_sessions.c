@@ -133,9 +133,48 @@ static void sessions_share_tiles_in_queue_order(void** state) {
   core_close(&fx);
 }
 
+// Robbed of its tiles while a command that used them is on its way, a chunk of
+// addresses is not released before that is over.
+static void addresses_stay_while_commands_use_them(void** state) {
+  (void)state;
+  uint32_t count;
+  if (tegi_vk_backend.probe(&count, NULL) != TEG_OK) skip();
+  static core_fixture fx;
+  core_open(&fx, "vulkan", "check=on;tile_bytes=64KiB;heap_min=64KiB");
+  if (fx.device->caps.remap != TEG_REMAP_QUEUE_ORDERED) {
+    core_close(&fx);
+    skip();
+  }
+  teg_session* session =
+      core_session(&fx, "s", "policy=tiled;slack=0;chunk=1MiB");
+  teg_stream* stream = teg_session_stream(session);
+  teg_buffer* first = core_buffer(&fx, session, MIB);
+  core_fill(&fx, stream, first, 1);
+  core_submit(&fx, stream);
+  teg_buffer_destroy(first);
+  teg_buffer_params params = TEG_BUFFER_PARAMS_INIT;
+  params.lifetime = TEG_LIFETIME_STATE;
+  params.size = params.max_size = MIB;
+  teg_buffer* second;
+  CORE_OK(&fx, teg_buffer_create(session, &params, &second, &fx.err));
+  assert_int_equal(core_device_stats(&fx).tiles_remapped_count, 16);
+  assert_int_equal(teg_stream_completed(stream), 0);
+  (void)teg_session_trim(session, TEG_TRIM_FREE);
+  teg_check_report report = TEG_CHECK_REPORT_INIT;
+  CORE_OK(&fx, teg_device_get_check_report(fx.device, &report, &fx.err));
+  assert_string_equal(report.first_hazard, "");
+  assert_int_equal(teg_stream_completed(stream), 0);
+  assert_int_equal(session->retired_count, 1);
+  core_finish(&fx, stream);
+  assert_int_equal(session->retired_count, 0);
+  core_validate(&fx, session);
+  core_close(&fx);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(sessions_share_tiles_in_queue_order),
+      cmocka_unit_test(addresses_stay_while_commands_use_them),
   };
   return cmocka_run_group_tests_name("vulkan_sessions", tests, NULL, NULL);
 }
