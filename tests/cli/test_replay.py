@@ -272,6 +272,26 @@ class Json(ReplayCase):
             self.assertAlmostEqual(on_host["ratio"], on_vulkan["ratio"],
                                    delta=0.005)
 
+    def test_vulkan_verifies_and_reserves_as_host_does(self):
+        if "vulkan:0" not in self.assert_run(OK, "devices").out:
+            self.skipTest("there is no Vulkan device")
+        traces = [os.path.join(SOURCE, "traces", name)
+                  for name in ("sdxl.tgt", "bert-serving.tgt")]
+        for tile in ("64KiB", "2MiB"):
+            rows = [self.rows("--device", device, "--tile", tile, "--scale",
+                              "0.02", "--policy", "tiled,paged,dynamic",
+                              "--verify", *traces)
+                    for device in ("host", "vulkan")]
+            for on_host, on_vulkan in zip(*rows):
+                for row in (on_host, on_vulkan):
+                    self.assertEqual(row["failures"], 0, row)
+                    self.assertEqual(row["verify_mismatches"], 0, row)
+                    self.assertTrue(row["complete"])
+                for key in ("trace", "policy", "tile_bytes", "tiles_remapped"):
+                    self.assertEqual(on_host[key], on_vulkan[key])
+                self.assertAlmostEqual(on_host["ratio"], on_vulkan["ratio"],
+                                       delta=0.005)
+
     def test_shipped_traces(self):
         folder = os.path.join(SOURCE, "traces")
         names = ["sdxl-vae-sizes.tgt", "bert-serving.tgt"]

@@ -178,6 +178,21 @@ uint8_t* core_pointer(core_fixture* fx, const teg_buffer* buffer) {
   return base + buffer->block.offset;
 }
 
+uint8_t* core_pointer_at(core_fixture* fx, const teg_buffer* buffer,
+                         uint64_t offset, uint64_t* out_bytes) {
+  const teg_map_ops* map = fx->device->tables.map;
+  teg_memory* memory = buffer->block.extent->memory;
+  *out_bytes = buffer->size - offset;
+  if (map->host_pointer(fx->backend, memory)) {
+    return core_pointer(fx, buffer) + offset;
+  }
+  assert_non_null(map->tile_pointer);
+  uint8_t* pointer = map->tile_pointer(
+      fx->backend, memory, buffer->block.offset + offset, out_bytes);
+  assert_non_null(pointer);
+  return pointer;
+}
+
 // ---- Commands
 
 void core_fill(core_fixture* fx, teg_stream* stream, teg_buffer* buffer,

@@ -72,6 +72,10 @@ teg_result core_try_buffer(core_fixture* fx, teg_session* session,
 teg_buffer_info core_info(const teg_buffer* buffer);
 // The buffer's bytes without a map: for tests that know that they are idle.
 uint8_t* core_pointer(core_fixture* fx, const teg_buffer* buffer);
+// The same where the buffer may lie in tiles that have pointers of their own:
+// to byte |offset|, for |*out_bytes| bytes.
+uint8_t* core_pointer_at(core_fixture* fx, const teg_buffer* buffer,
+                         uint64_t offset, uint64_t* out_bytes);
 
 // Commands that must be accepted.
 void core_fill(core_fixture* fx, teg_stream* stream, teg_buffer* buffer,

@@ -7,8 +7,10 @@
 #include <string.h>
 
 #include "backend/vulkan/vulkan_backend.h"
+#include "backend/vulkan/vulkan_features.h"
 #include "backend/vulkan/vulkan_register.h"
 #include "kernel_add.spv.h"
+#include "kernel_narrow.spv.h"
 #include "kernel_step.spv.h"
 #include "support/device_fixture.h"
 
@@ -565,6 +567,111 @@ static void kernels_that_do_not_fit_are_refused(void** state) {
   device_fixture_close(&fx);
 }
 
+// ---- Types that a device need not have.
+
+static tegi_vk_features offered(device_fixture* fx) {
+  tegi_vk_features features;
+  tegi_vk_features_choose(&native(fx)->instance, &native(fx)->facts,
+                          native(fx)->has_remap, &features);
+  return features;
+}
+
+static const uint16_t narrow_halves[4] = {0x3c00, 0x4000, 0xc200, 0x4e00};
+static const int8_t narrow_bytes[4] = {5, -7, 127, -126};
+
+// 2 * 1.0, 2 * 2.0, 2 * -3.0 and 2 * 24.0, above the bytes.
+static int64_t narrow_sum(uint32_t i) {
+  static const int64_t doubled[4] = {2, 4, -6, 48};
+  return doubled[i] * (INT64_C(1) << 32) + narrow_bytes[i];
+}
+
+// The layers complain, and the test fails, where a feature is not enabled.
+static void kernels_use_all_types_of_the_gpu(void** state) {
+  NEEDS_DEVICE();
+  device_fixture fx;
+  open(&fx);
+  const tegi_vk_features has = offered(&fx);
+  if (!has.all.features.shaderInt64 || !has.all.features.shaderInt16 ||
+      !has.vulkan12.shaderFloat16 || !has.vulkan12.shaderInt8 ||
+      !has.vulkan11.storageBuffer16BitAccess ||
+      !has.vulkan12.storageBuffer8BitAccess) {
+    device_fixture_close(&fx);
+    skip();
+  }
+  teg_kernel_params params = add_params;
+  params.spirv = kernel_narrow_spv;
+  params.spirv_bytes = sizeof kernel_narrow_spv;
+  params.parameter_bytes = 0;
+  teg_backend_kernel* kernel = make(&fx, &params);
+  teg_memory* buffer = fixture_buffer(&fx, 4096);
+  uint8_t* bytes = fixture_bytes(&fx, buffer);
+  memcpy(bytes, narrow_halves, sizeof narrow_halves);
+  memcpy(bytes + 1024, narrow_bytes, sizeof narrow_bytes);
+  const teg_binding bindings[3] = {
+      {{buffer, 0, 8, 1}, true, false},
+      {{buffer, 1024, 4, 2}, true, false},
+      {{buffer, 2048, 32, 3}, false, true},
+  };
+  const teg_dispatch dispatch = {.kernel = kernel,
+                                 .bindings = bindings,
+                                 .binding_count = 3,
+                                 .group_count = {1, 1, 1}};
+  teg_queue_stream* stream = fixture_stream(&fx);
+  fixture_barrier(&fx, stream);
+  EXPECT_OK(&fx, fx.tables.kernel->record_dispatch(stream, &dispatch, &fx.err));
+  run(&fx, stream, 1);
+  for (uint32_t i = 0; i < 4; i++) {
+    int64_t found;
+    memcpy(&found, bytes + 2048 + 8 * (size_t)i, 8);
+    assert_int_equal(found, narrow_sum(i));
+  }
+  fixture_stream_destroy(&fx, stream);
+  unmake(&fx, kernel);
+  fixture_destroy(&fx, buffer);
+  device_fixture_close(&fx);
+}
+
+static VkBool32 each_feature;  // what a GPU says of each
+static VKAPI_ATTR void VKAPI_CALL
+same_features(VkPhysicalDevice gpu, VkPhysicalDeviceFeatures2* features) {
+  (void)gpu;
+  VkPhysicalDeviceVulkan11Features* vulkan11 = features->pNext;
+  VkPhysicalDeviceVulkan12Features* vulkan12 = vulkan11->pNext;
+  VkPhysicalDeviceVulkan13Features* vulkan13 = vulkan12->pNext;
+  features->features.shaderInt64 = each_feature;
+  features->features.robustBufferAccess = each_feature;
+  vulkan11->storageBuffer16BitAccess = each_feature;
+  vulkan11->multiview = each_feature;
+  vulkan12->shaderFloat16 = each_feature;
+  vulkan12->shaderInt8 = each_feature;
+  if (vulkan13) vulkan13->shaderIntegerDotProduct = each_feature;
+}
+
+static void features_of_kernels_are_taken_where_offered(void** state) {
+  NEEDS_DEVICE();
+  tegi_vk_instance instance = {0};
+  instance.vk.GetPhysicalDeviceFeatures2 = same_features;
+  tegi_vk_facts facts = {.api_version = VK_API_VERSION_1_3};
+  tegi_vk_features features;
+  for (each_feature = VK_FALSE; each_feature <= VK_TRUE; each_feature++) {
+    tegi_vk_features_choose(&instance, &facts, false, &features);
+    assert_int_equal(features.all.features.shaderInt64, each_feature);
+    assert_int_equal(features.vulkan11.storageBuffer16BitAccess, each_feature);
+    assert_int_equal(features.vulkan12.shaderFloat16, each_feature);
+    assert_int_equal(features.vulkan12.shaderInt8, each_feature);
+    assert_int_equal(features.vulkan13.shaderIntegerDotProduct, each_feature);
+    // What costs speed, or is for pictures, is left.
+    assert_false(features.all.features.robustBufferAccess);
+    assert_false(features.vulkan11.multiview);
+    assert_true(features.vulkan12.timelineSemaphore);
+    assert_false(features.all.features.sparseBinding);
+  }
+  facts.api_version = VK_API_VERSION_1_2;
+  tegi_vk_features_choose(&instance, &facts, true, &features);
+  assert_null(features.vulkan12.pNext);
+  assert_true(features.all.features.sparseResidencyAliased);
+}
+
 // ---- Failures.
 
 static void failed_kernels_leave_nothing(void** state) {
@@ -645,6 +752,8 @@ int main(void) {
       cmocka_unit_test(kernels_are_shared_by_threads),
       cmocka_unit_test(dispatches_that_do_not_fit_are_refused),
       cmocka_unit_test(kernels_that_do_not_fit_are_refused),
+      cmocka_unit_test(kernels_use_all_types_of_the_gpu),
+      cmocka_unit_test(features_of_kernels_are_taken_where_offered),
       cmocka_unit_test(failed_kernels_leave_nothing),
       cmocka_unit_test(failed_dispatches_leave_the_batch),
   };

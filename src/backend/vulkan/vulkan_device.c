@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "backend/vulkan/vulkan_backend.h"
+#include "backend/vulkan/vulkan_features.h"
 #include "backend/vulkan/vulkan_register.h"
 #include "base/checked.h"
 #include "base/error.h"
@@ -211,22 +212,13 @@ static teg_result create_native(tegi_vk_device* device, teg_error* err) {
     };
   }
   bool has_bind_family = device->has_remap && families[1] != families[0];
-  VkPhysicalDeviceVulkan12Features vulkan12 = {
-      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-      .timelineSemaphore = VK_TRUE,
-      .bufferDeviceAddress = facts->has_address,
-  };
-  const VkPhysicalDeviceFeatures2 features = {
-      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
-      .pNext = &vulkan12,
-      .features = {.sparseBinding = device->has_remap,
-                   .sparseResidencyBuffer = device->has_remap,
-                   .sparseResidencyAliased = device->has_remap},
-  };
+  tegi_vk_features features;
+  tegi_vk_features_choose(&device->instance, facts, device->has_remap,
+                          &features);
   static const char* const extensions[] = {VK_EXT_MEMORY_BUDGET_EXTENSION_NAME};
   const VkDeviceCreateInfo info = {
       .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-      .pNext = &features,
+      .pNext = &features.all,
       .queueCreateInfoCount = has_bind_family ? 2 : 1,
       .pQueueCreateInfos = queues,
       .enabledExtensionCount = facts->has_budget ? 1 : 0,
