@@ -10,10 +10,11 @@
 //   submit                       hands it to the queue; returns at once
 //   read, wait                   block until a submitted batch is complete
 //
-// A batch stays open until one of these, or until it has batch_dispatches
-// commands, has staged batch_bytes, or is batch_age old when a command comes:
-// then it is submitted. A stream that has batches_in_flight batches on their
-// way waits for the oldest before it submits another. (Session's options.)
+// A batch stays open until one of these, or until a dispatch comes when it has
+// batch_dispatches of them or is batch_age old, or a write or dispatch when it
+// has staged batch_bytes: then it is submitted first. A stream that has
+// batches_in_flight batches on their way waits for the oldest before it submits
+// another. (Session's options.)
 //
 // Commands of a stream run in order: each sees what those before it have
 // written, whatever they are and whichever buffer names the bytes.

@@ -447,8 +447,13 @@ teg_result teg_buffer_map(teg_buffer* buffer, void** out_pointer,
   }
   teg_result result =
       tegi_buffer_wait_idle(buffer, buffer->stream->timeline.id, err);
-  if (result == TEG_OK)
+  if (result == TEG_OK) {
     result = tegi_buffer_host_access(buffer, 0, buffer->size, true, err);
+  }
+  if (result == TEG_OK) {
+    result = tegi_device_invalidate(device, buffer->block.extent->memory,
+                                    buffer->block.offset, buffer->size, err);
+  }
   if (result != TEG_OK) return result;
   tegi_lock_acquire(&session->lock);
   buffer->block.use.host_holds++;
@@ -460,6 +465,9 @@ teg_result teg_buffer_map(teg_buffer* buffer, void** out_pointer,
 void teg_buffer_unmap(teg_buffer* buffer) {
   if (!buffer) return;
   teg_session* session = buffer->session;
+  // Only a lost device refuses, and then nobody reads the bytes.
+  (void)tegi_device_flush(session->device, buffer->block.extent->memory,
+                          buffer->block.offset, buffer->size, NULL);
   tegi_lock_acquire(&session->lock);
   if (buffer->block.use.host_holds > 0) buffer->block.use.host_holds--;
   tegi_lock_release(&session->lock);

@@ -325,9 +325,12 @@ void tegi_staging_retire(teg_stream* stream, tegi_extent* extent);
 // them.
 teg_result tegi_device_host_access(teg_device* device, const teg_span* span,
                                    bool is_written, teg_error* err);
-// The CPU has written bytes through a host pointer.
+// The CPU has written bytes through a host pointer; it is about to read them.
 teg_result tegi_device_flush(teg_device* device, teg_memory* memory,
                              uint64_t offset, uint64_t size, teg_error* err);
+teg_result tegi_device_invalidate(teg_device* device, teg_memory* memory,
+                                  uint64_t offset, uint64_t size,
+                                  teg_error* err);
 
 // ---- core/source.c
 extern const tegi_source_ops tegi_core_source_ops;

@@ -122,8 +122,9 @@ teg_result tegi_device_flush(teg_device* device, teg_memory* memory,
   return map->flush(device->backend, memory, offset, size, err);
 }
 
-static teg_result invalidate(teg_device* device, teg_memory* memory,
-                             uint64_t offset, uint64_t size, teg_error* err) {
+teg_result tegi_device_invalidate(teg_device* device, teg_memory* memory,
+                                  uint64_t offset, uint64_t size,
+                                  teg_error* err) {
   const teg_map_ops* map = device->tables.map;
   if (!map->invalidate) return TEG_OK;
   return map->invalidate(device->backend, memory, offset, size, err);
@@ -305,7 +306,7 @@ static teg_result copy_piece(const teg_buffer* buffer, uint64_t offset,
     memcpy(pointer, from, size);
     return tegi_device_flush(device, memory, at, size, err);
   }
-  teg_result result = invalidate(device, memory, at, size, err);
+  teg_result result = tegi_device_invalidate(device, memory, at, size, err);
   if (result == TEG_OK) memcpy(to, pointer, size);
   return result;
 }
@@ -527,7 +528,8 @@ static teg_result fetch(const teg_read* read, void* data, teg_error* err) {
     result = tegi_stream_last_error(stream, err);
   }
   if (result == TEG_OK) {
-    result = invalidate(device_of(stream), memory, read->at, read->size, err);
+    result = tegi_device_invalidate(device_of(stream), memory, read->at,
+                                    read->size, err);
   }
   if (result == TEG_OK) {
     teg_span span = {memory, read->at, read->size, 0};
@@ -538,26 +540,36 @@ static teg_result fetch(const teg_read* read, void* data, teg_error* err) {
   return result;
 }
 
-// Through the readback ring, a piece at a time.
+// Through the readback ring, in pieces: one is copied by the device while the
+// one before is fetched.
 static teg_result read_by_ring(teg_stream* stream, teg_buffer* source,
                                uint64_t offset, char* data, uint64_t size,
                                teg_error* err) {
   uint64_t most = stream->session->options.ring_max / PIECES_PER_RING;
-  while (size > 0) {
+  teg_read before = {.size = 0};
+  teg_result result = TEG_OK;
+  while (result == TEG_OK && size > 0) {
     uint64_t piece = tegi_min_u64(size, most);
     teg_read read;
-    teg_result result = record_read(stream, source, offset, piece, &read, err);
+    result = record_read(stream, source, offset, piece, &read, err);
     if (is_out_of_memory(result) && most > LEAST_PIECE_BYTES) {
       most /= 2;
+      result = TEG_OK;
       continue;
     }
-    if (result == TEG_OK) result = fetch(&read, data, err);
-    if (result != TEG_OK) return result;
+    if (result != TEG_OK) break;
+    if (before.size > 0) {
+      result = fetch(&before, data, err);
+      data += before.size;
+    }
+    before = read;
     offset += piece;
-    data += piece;
     size -= piece;
   }
-  return TEG_OK;
+  if (before.size == 0) return result;
+  if (result == TEG_OK) return fetch(&before, data, err);
+  release_slot(&before);
+  return result;
 }
 
 static teg_result check_read(const teg_stream* stream, const teg_buffer* source,

@@ -560,6 +560,45 @@ static void slow_memory_is_written_direct_and_read_by_the_ring(void** state) {
   assert_int_equal(invalidate_count, 1);
 }
 
+// Maps of memory that the CPU and the device do not see alike.
+static void maps_are_invalidated_and_flushed(void** state) {
+  (void)state;
+  open_discrete(true);
+  teg_buffer* a = core_buffer(&fx, session, 256);
+  core_fill(&fx, stream, a, 1);
+  core_submit(&fx, stream);
+  void* pointer = NULL;
+  CORE_OK(&fx, teg_buffer_map(a, &pointer, &fx.err));
+  assert_int_equal(invalidate_count, 1);
+  assert_int_equal(flush_count, 0);
+  memset(pointer, 2, 256);
+  teg_buffer_unmap(a);
+  assert_int_equal(flush_count, 1);
+  core_expect_pattern(&fx, stream, a, 0x02020202);
+}
+
+// Longer than a piece: the next is on its way while one is fetched.
+static void long_reads_keep_two_pieces_on_their_way(void** state) {
+  (void)state;
+  open_discrete(false);
+  enum { SIZE = 1 << 20 };
+  static uint32_t words[SIZE / 4];
+  static uint32_t got[SIZE / 4];
+  for (uint32_t i = 0; i < SIZE / 4; ++i) words[i] = i * 2654435761u;
+  teg_buffer* a = core_buffer(&fx, session, SIZE);
+  CORE_OK(&fx, teg_stream_write(stream, a, 0, words, SIZE, &fx.err));
+  CORE_OK(&fx, teg_stream_read(stream, a, 0, got, SIZE, &fx.err));
+  assert_memory_equal(got, words, SIZE);
+  assert_true(stream->readback.size >= 2 * 65536);
+  // A batch that fails on the way gives its error, and the ring back.
+  CORE_OK(&fx, test_stream_call(fx.device, stream, break_down, NULL, NULL, 0,
+                                &fx.err));
+  CORE_EXPECT(&fx, TEG_HAZARD,
+              teg_stream_read(stream, a, 0, got, SIZE, &fx.err));
+  CORE_OK(&fx, teg_stream_read(stream, a, 0, got, SIZE, &fx.err));
+  assert_int_equal(stream->readback.slot_count, 0);
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, end)
 #define TEST_OF(name, policy) \
   { #name " " policy, name, NULL, end, policy }
@@ -588,6 +627,8 @@ int main(void) {
       TEST(a_ticket_may_be_as_large_as_the_ring),
       TEST(unmapped_memory_is_reached_through_staging),
       TEST(slow_memory_is_written_direct_and_read_by_the_ring),
+      TEST(maps_are_invalidated_and_flushed),
+      TEST(long_reads_keep_two_pieces_on_their_way),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
