@@ -177,6 +177,24 @@ static bool has_held_slot(const tegi_ring* ring) {
   return false;
 }
 
+// The size that the ring grows to for |size| bytes; above ring_max: it cannot.
+// What it has outgrown may be read from for a while, so steps are large: all of
+// that together is at most a third of ring_max, and ring_min.
+static uint64_t larger_size(const teg_options* options, const tegi_ring* ring,
+                            uint64_t size) {
+  uint64_t least = tegi_min_u64(options->ring_min, options->ring_max);
+  uint64_t wanted = options->ring_max;
+  if (!ring->extent) {
+    while (least < size) least *= 2;
+    if (size <= options->ring_max)
+      return tegi_min_u64(least, options->ring_max);
+    return least;
+  }
+  if (ring->size >= options->ring_max) return UINT64_MAX;
+  while (wanted / 4 > ring->size && wanted / 4 >= size) wanted /= 4;
+  return wanted;
+}
+
 static teg_result ring_take(teg_stream* stream, tegi_ring* ring, uint64_t size,
                             uint64_t* out_offset, teg_error* err) {
   const teg_options* options = &stream->session->options;
@@ -190,9 +208,7 @@ static teg_result ring_take(teg_stream* stream, tegi_ring* ring, uint64_t size,
     }
     uint64_t serial = teg_stream_recording(stream);
     if (take_bytes(ring, size, serial, out_offset)) return TEG_OK;
-    uint64_t least = tegi_min_u64(options->ring_min, options->ring_max);
-    uint64_t wanted = ring->extent ? ring->size * 2 : least;
-    while (wanted < size) wanted *= 2;
+    uint64_t wanted = larger_size(options, ring, size);
     teg_result result = TEG_EXHAUSTED;
     if (wanted <= options->ring_max && !has_held_slot(ring)) {
       result = grow_ring(stream, ring, wanted, err);
