@@ -221,12 +221,18 @@ static teg_result wait_oldest(teg_stream* stream, tegi_ring* ring,
 }
 
 // What the ring grows to for |size| bytes that do not fit; 0 = it may not.
+// What it has outgrown may be used for a while, so steps are large: all of that
+// together is at most a third of ring_max, and ring_min.
 static uint64_t next_ring_size(const teg_options* options,
                                const tegi_ring* ring, uint64_t size) {
   uint64_t most = options->ring_max;
   if (ring->extent && ring->size >= most) return 0;
-  uint64_t wanted = ring->extent ? ring->size * 2 : options->ring_min;
-  while (wanted < size) wanted *= 2;
+  uint64_t wanted = ring->extent ? most : options->ring_min;
+  if (ring->extent) {
+    while (wanted / 4 > ring->size && wanted / 4 >= size) wanted /= 4;
+  } else {
+    while (wanted < size) wanted *= 2;
+  }
   return tegi_min_u64(wanted, most);
 }
 

@@ -4,10 +4,11 @@
 // the bounded ring of staging memory that the recorded way goes through.
 //
 // A stream has a ring for uploads and one for downloads. A ring starts at
-// ring_min, doubles when something does not fit, up to ring_max, and then waits
-// for its oldest slots. A slot is a range of ring bytes and the serial of the
-// batch whose copy uses it; a download's is held until the bytes are fetched.
-// Slots come back in order. No lock: a stream is used by one thread.
+// ring_min, grows fourfold when something does not fit, up to ring_max, and
+// then waits for its oldest slots. A slot is a range of ring bytes and the
+// serial of the batch whose copy uses it; a download's is held until the bytes
+// are fetched. Slots come back in order. No lock: a stream is used by one
+// thread.
 #ifndef TEGULA_CORE_TRANSFER_H
 #define TEGULA_CORE_TRANSFER_H
 

@@ -169,21 +169,104 @@ static void counts_and_times_come_from_the_device(void** state) {
   close_all();
 }
 
+// ---- Bad input
+
+#define REFUSED(expected, part, call)                                \
+  do {                                                               \
+    assert_int_equal(call, expected);                                \
+    if (!strstr(err.message, part)) fail_msg("\"%s\"", err.message); \
+  } while (0)
+
+static void expect_kernel_refused(const teg_kernel_params* params,
+                                  const char* part) {
+  teg_kernel* kernel;
+  REFUSED(TEG_INVALID, "\"wrong\"",
+          teg_kernel_create(device, params, &kernel, &err));
+  if (!strstr(err.message, part)) fail_msg("\"%s\"", err.message);
+  assert_null(kernel);
+}
+
+// One kernel runs, and gives what it should.
+static void expect_usable(void) {
+  teg_kernel* kernel =
+      kernel_of(kernel_add_spv, sizeof kernel_add_spv, add_bindings, 3, 8);
+  teg_buffer* buffers[3];
+  teg_argument arguments[3];
+  for (uint32_t i = 0; i < 3; i++) {
+    buffers[i] = buffer_of(4096);
+    arguments[i] = (teg_argument){buffers[i], 0, 0};
+    OK(teg_stream_fill(stream, buffers[i], 0, 4096, i + 5, &err));
+  }
+  const uint32_t parameters[2] = {10, 7};
+  const uint32_t groups[3] = {4096 / 4 / GROUP, 1, 1};
+  OK(teg_stream_dispatch(stream, kernel, arguments, 3, parameters, groups,
+                         &err));
+  uint32_t got;
+  OK(teg_stream_read(stream, buffers[2], 4092, &got, 4, &err));
+  assert_int_equal(got, 5 + 10 * 6 + 7);
+  for (uint32_t i = 0; i < 3; i++) teg_buffer_destroy(buffers[i]);
+  teg_kernel_destroy(kernel);
+}
+
 static void bad_kernels_are_named(void** state) {
   (void)state;
   if (!open()) skip();
-  teg_kernel_params params = TEG_KERNEL_PARAMS_INIT;
-  params.name = "wrong";
-  params.spirv = kernel_add_spv;
-  params.spirv_bytes = sizeof kernel_add_spv;
-  params.bindings = add_bindings;
-  params.binding_count = 3;
-  teg_kernel* kernel;
-  assert_int_equal(teg_kernel_create(device, &params, &kernel, &err),
-                   TEG_INVALID);
-  assert_null(kernel);
-  assert_non_null(strstr(err.message, "\"wrong\""));
-  assert_non_null(strstr(err.message, "no parameters"));
+  teg_kernel_params good = TEG_KERNEL_PARAMS_INIT;
+  good.name = "wrong";
+  good.spirv = kernel_add_spv;
+  good.spirv_bytes = sizeof kernel_add_spv;
+  good.bindings = add_bindings;
+  good.binding_count = 3;
+  good.parameter_bytes = 8;
+  teg_kernel_params bad = good;
+  bad.parameter_bytes = 0;
+  expect_kernel_refused(&bad, "no parameters");
+  bad = good;
+  bad.binding_count = 2;
+  expect_kernel_refused(&bad, "binding 2");
+  static const teg_access written[] = {TEG_ACCESS_WRITE, TEG_ACCESS_READ,
+                                       TEG_ACCESS_WRITE};
+  bad = good;
+  bad.bindings = written;
+  expect_kernel_refused(&bad, "binding 0 is declared as written");
+  static const uint32_t text[8] = {0x6c6c6568, 0x6f77206f, 0x21646c72};
+  bad = good;
+  bad.spirv = text;
+  bad.spirv_bytes = sizeof text;
+  expect_kernel_refused(&bad, "not SPIR-V");
+  bad = good;
+  bad.spirv_bytes = 12;
+  expect_kernel_refused(&bad, "not SPIR-V");
+  bad = good;
+  bad.spirv_bytes -= 12;  // inside of the last label
+  expect_kernel_refused(&bad, "ends inside the instruction");
+  expect_usable();
+  close_all();
+}
+
+static void bad_commands_are_named(void** state) {
+  (void)state;
+  if (!open()) skip();
+  teg_buffer* a = buffer_of(4096);
+  teg_buffer* b = buffer_of(4096);
+  uint8_t byte = 0;
+  REFUSED(TEG_INVALID, "outside of buffer",
+          teg_stream_copy(stream, a, 4000, b, 0, 100, &err));
+  REFUSED(TEG_INVALID, "outside of buffer",
+          teg_stream_copy(stream, a, 0, b, UINT64_MAX, 4, &err));
+  REFUSED(TEG_INVALID, "outside of buffer",
+          teg_stream_fill(stream, a, 4096, 4, 0, &err));
+  REFUSED(TEG_INVALID, "outside of buffer",
+          teg_stream_write(stream, a, 4096, &byte, 1, &err));
+  REFUSED(TEG_INVALID, "outside of buffer",
+          teg_stream_read(stream, a, 4096, &byte, 1, &err));
+  uint64_t next = teg_stream_submitted(stream) + 1;
+  REFUSED(TEG_BAD_STATE, "not submitted", teg_stream_wait(stream, next, &err));
+  REFUSED(TEG_BAD_STATE, "not submitted",
+          teg_stream_wait_for(stream, teg_session_stream(session), 1, &err));
+  teg_buffer_destroy(a);
+  teg_buffer_destroy(b);
+  expect_usable();
   close_all();
 }
 
@@ -192,6 +275,7 @@ int main(void) {
       cmocka_unit_test(chains_of_kernels_match_a_model),
       cmocka_unit_test(counts_and_times_come_from_the_device),
       cmocka_unit_test(bad_kernels_are_named),
+      cmocka_unit_test(bad_commands_are_named),
   };
   return cmocka_run_group_tests_name("vulkan_dispatch", tests, NULL, NULL);
 }
