@@ -26,6 +26,7 @@ enum {
   OP_TYPE_STRUCT = 30,
   OP_TYPE_POINTER = 32,
   OP_FUNCTION = 54,
+  OP_FUNCTION_END = 56,
   OP_VARIABLE = 59,
   OP_DECORATE = 71,
   OP_MEMBER_DECORATE = 72,
@@ -138,6 +139,7 @@ static uint32_t least_length(const module* m, size_t at) {
 
 // Makes sure that all instructions are whole, and finds where declarations end.
 static teg_result check_lengths(module* m) {
+  uint32_t last = 0;
   m->declarations_end = m->count;
   for (size_t at = HEADER_WORDS; at < m->count; at += length_at(m, at)) {
     const uint32_t length = length_at(m, at);
@@ -164,6 +166,12 @@ static teg_result check_lengths(module* m) {
                     "are not understood",
                     at);
     }
+    last = opcode;
+  }
+  // Functions come last.
+  if (m->declarations_end < m->count && last != OP_FUNCTION_END) {
+    return REFUSE(m, "its SPIR-V ends inside a function, at word %zu",
+                  m->count);
   }
   return TEG_OK;
 }
