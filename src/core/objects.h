@@ -263,10 +263,24 @@ teg_result tegi_buffer_host_access(const teg_buffer* buffer, uint64_t offset,
                                    teg_error* err);
 
 // ---- core/stream.c
+// The error for bytes that are not in the buffer, or no buffer.
+teg_result tegi_buffer_bad_range(const teg_buffer* buffer, const char* what,
+                                 uint64_t offset, uint64_t size,
+                                 teg_error* err);
 // TEG_INVALID, naming |what|, for bytes that are not in the buffer.
-teg_result tegi_buffer_check_range(const teg_buffer* buffer, const char* what,
-                                   uint64_t offset, uint64_t size,
-                                   teg_error* err);
+static inline teg_result tegi_buffer_check_range(const teg_buffer* buffer,
+                                                 const char* what,
+                                                 uint64_t offset, uint64_t size,
+                                                 teg_error* err) {
+  if (buffer && size <= buffer->size && offset <= buffer->size - size) {
+    return TEG_OK;
+  }
+  return tegi_buffer_bad_range(buffer, what, offset, size, err);
+}
+// The serial of the batch being recorded.
+static inline uint64_t tegi_stream_recording(const teg_stream* stream) {
+  return tegi_load_acquire(&stream->timeline.submitted) + 1;
+}
 // Before a command that touches the buffer is recorded: orders it behind what
 // the buffer inherited, and stamps the buffer.
 teg_result tegi_stream_begin_use(teg_stream* stream, teg_buffer* buffer,
