@@ -366,8 +366,9 @@ typedef struct teg_kernel_ops {
                        teg_backend_kernel** out_kernel, teg_error* err);
   // Commands that are recorded or on their way still run.
   void (*destroy)(teg_backend_device* device, teg_backend_kernel* kernel);
-  // Checked by core: the bindings' count, alignment and size, and that bytes
-  // read and bytes written do not overlap.
+  // Checked by core: the bindings' count, alignment, size and place, that bytes
+  // read and bytes written do not overlap, that there are parameters where the
+  // kernel has them, and the group counts, or where they are.
   teg_result (*record_dispatch)(teg_queue_stream* stream,
                                 const teg_dispatch* dispatch, teg_error* err);
 } teg_kernel_ops;

@@ -149,8 +149,6 @@ void tegi_thread_join(tegi_thread* thread) {
   (void)result;
 }
 
-uint64_t tegi_thread_self(void) { return (uint64_t)pthread_self(); }
-
 bool tegi_thread_is_current(const tegi_thread* thread) {
   return pthread_equal(thread->native, pthread_self()) != 0;
 }

@@ -87,7 +87,9 @@ void tegi_thread_join(tegi_thread* thread);
 bool tegi_thread_is_current(const tegi_thread* thread);
 // A number for the calling thread, not 0; other threads that live at the same
 // time have others.
-uint64_t tegi_thread_self(void);
+static inline uint64_t tegi_thread_self(void) {
+  return (uint64_t)pthread_self();
+}
 // Gives the processor to another thread.
 void tegi_thread_yield(void);
 void tegi_thread_sleep_ns(uint64_t duration_ns);

@@ -29,20 +29,24 @@ teg_result tegi_barriers_before(teg_stream* stream, const teg_binding* bindings,
                                 uint32_t binding_count, teg_error* err) {
   teg_device* device = stream->session->device;
   tegi_barriers* barriers = &stream->barriers;
-  if (needs_barrier(barriers, bindings, binding_count) &&
-      !device->is_barrier_off) {
+  if (!device->is_barrier_off &&
+      needs_barrier(barriers, bindings, binding_count)) {
     teg_result result =
         device->tables.queue->record_barrier(stream->queue, err);
     if (result != TEG_OK) return result;
     barriers->has_begun = true;
     barriers->count = 0;
   }
+  uint32_t room = TEGI_BARRIER_SPANS - barriers->count;
+  if (binding_count > room) binding_count = room;
+  tegi_touched* touched = &barriers->touched[barriers->count];
   for (uint32_t i = 0; i < binding_count; ++i) {
     const teg_span* span = &bindings[i].span;
-    if (barriers->count == TEGI_BARRIER_SPANS) break;
-    barriers->touched[barriers->count++] =
-        (tegi_touched){span->memory, span->offset, span->offset + span->size,
-                       bindings[i].is_written};
+    touched[i].memory = span->memory;
+    touched[i].offset = span->offset;
+    touched[i].end = span->offset + span->size;
+    touched[i].is_written = bindings[i].is_written;
   }
+  barriers->count += binding_count;
   return TEG_OK;
 }

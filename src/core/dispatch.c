@@ -3,6 +3,7 @@
 // Dispatches: what a kernel declares against what it is given, then the slot
 // of its parameters, the stamps, the barrier, and the command.
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "core/objects.h"
@@ -15,8 +16,9 @@ typedef struct dispatching {
   const void* parameters;
   teg_buffer* counts;  // indirect; NULL = none
   uint64_t counts_offset;
-  // Bindings, the parameters, the counts.
-  teg_binding bindings[TEG_MOST_BINDINGS + 2];
+  // Bindings, the counts.
+  teg_binding bindings[TEG_MOST_BINDINGS + 1];
+  teg_buffer* buffers[TEG_MOST_BINDINGS + 1];  // of the bindings
   uint32_t binding_count;
 } dispatching;
 
@@ -62,6 +64,10 @@ static teg_result check_groups(const teg_stream* stream,
   TEG_REQUIRE(group_count, err, "dispatch: kernel \"%.60s\": no group count",
               kernel->name);
   const uint32_t* most = stream->session->device->caps.max_group_count;
+  if (group_count[0] <= most[0] && group_count[1] <= most[1] &&
+      group_count[2] <= most[2]) {
+    return TEG_OK;
+  }
   for (int i = 0; i < 3; ++i) {
     TEG_REQUIRE(group_count[i] <= most[i], err,
                 "dispatch: kernel \"%.60s\": %" PRIu32
@@ -95,6 +101,7 @@ static teg_result bind(dispatching* d, uint32_t i, teg_error* err) {
   teg_access access = d->kernel->bindings[i];
   d->bindings[i] = (teg_binding){span, (access & TEG_ACCESS_READ) != 0,
                                  (access & TEG_ACCESS_WRITE) != 0};
+  d->buffers[i] = argument->buffer;
   return TEG_OK;
 }
 
@@ -108,7 +115,8 @@ static teg_result bind_counts(dispatching* d, teg_error* err) {
               "dispatch: the counts of kernel \"%.60s\" are at offset %" PRIu64
               ", which is not a multiple of 4",
               d->kernel->name, d->counts_offset);
-  d->bindings[d->binding_count++] = (teg_binding){span, true, false};
+  d->bindings[d->binding_count] = (teg_binding){span, true, false};
+  d->buffers[d->binding_count++] = d->counts;
   return TEG_OK;
 }
 
@@ -143,28 +151,16 @@ static teg_result bind_all(dispatching* d, teg_error* err) {
 
 // ---- Recording -------------------------------------------------------------
 
-static teg_result stamp_all(const dispatching* d, teg_error* err) {
-  teg_buffer* buffers[TEG_MOST_BINDINGS + 1];
-  uint32_t count = 0;
-  for (; count < d->kernel->binding_count; ++count) {
-    buffers[count] = d->arguments[count].buffer;
-  }
-  if (d->counts) buffers[count++] = d->counts;
-  return tegi_stream_begin_uses(d->stream, buffers, count, err);
-}
-
 static teg_result record(dispatching* d, const uint32_t* group_count,
                          teg_error* err) {
   teg_stream* stream = d->stream;
   teg_dispatch dispatch = {.kernel = d->kernel->native,
                            .bindings = d->bindings,
                            .binding_count = d->kernel->binding_count};
-  teg_span counts = {0};
   if (d->counts) {
-    counts = d->bindings[d->binding_count - 1].span;
-    dispatch.indirect = &counts;
+    dispatch.indirect = &d->bindings[d->binding_count - 1].span;
   } else {
-    for (int i = 0; i < 3; ++i) dispatch.group_count[i] = group_count[i];
+    memcpy(dispatch.group_count, group_count, sizeof dispatch.group_count);
   }
   // What may submit the batch comes before what is stamped with its serial.
   teg_result result = tegi_stream_begin_command(stream, true, err);
@@ -173,7 +169,9 @@ static teg_result record(dispatching* d, const uint32_t* group_count,
         tegi_parameters_put(stream, d->parameters, d->kernel->parameter_bytes,
                             &dispatch.parameters, err);
   }
-  if (result == TEG_OK) result = stamp_all(d, err);
+  if (result == TEG_OK) {
+    result = tegi_stream_begin_uses(stream, d->buffers, d->binding_count, err);
+  }
   if (result == TEG_OK) {
     result = tegi_barriers_before(stream, d->bindings, d->binding_count, err);
   }

@@ -72,9 +72,16 @@ static void forget_content(tegi_parameters* self, tegi_parameter_slot* slot) {
   slot->size = 0;
 }
 
-static bool has_content(const tegi_parameter_slot* slot, const void* content,
-                        uint32_t size) {
-  return slot->size == size && memcmp(slot->content, content, size) == 0;
+// A call costs more than the first word, where most contents differ.
+static inline bool has_content(const tegi_parameter_slot* slot,
+                               const void* content, uint32_t size) {
+  uint64_t word, other;
+  if (slot->size != size) return false;
+  if (size < sizeof word) return memcmp(slot->content, content, size) == 0;
+  memcpy(&word, slot->content, sizeof word);
+  memcpy(&other, content, sizeof other);
+  if (word != other) return false;
+  return size == sizeof word || memcmp(slot->content, content, size) == 0;
 }
 
 static tegi_parameter_slot* find(tegi_parameters* self, const void* content,
@@ -235,8 +242,10 @@ static teg_result write_slot(teg_stream* stream, tegi_parameter_slot* slot,
 teg_result tegi_parameters_put(teg_stream* stream, const void* content,
                                uint32_t size, teg_span* out_span,
                                teg_error* err) {
-  *out_span = (teg_span){0};
-  if (size == 0) return TEG_OK;
+  if (size == 0) {
+    *out_span = (teg_span){0};
+    return TEG_OK;
+  }
   tegi_parameters* self = &stream->parameters;
   uint32_t class_index = class_of(size);
   tegi_parameter_class* ring = &self->classes[class_index];
@@ -253,7 +262,7 @@ teg_result tegi_parameters_put(teg_stream* stream, const void* content,
     self->miss_count++;
   }
   ring->last = slot;
-  slot->serial = teg_stream_recording(stream);
+  slot->serial = tegi_stream_recording(stream);
   *out_span = (teg_span){slot->page->extent->memory, slot->offset, size, 0};
   return TEG_OK;
 }

@@ -8,10 +8,6 @@
 #include "base/error.h"
 #include "core/objects.h"
 
-static uint64_t recording_of(const teg_stream* stream) {
-  return tegi_load_acquire(&stream->timeline.submitted) + 1;
-}
-
 static void use_from_this_thread(teg_stream* stream) {
   tegi_store_relaxed(&stream->thread, tegi_thread_self());
 }
@@ -80,7 +76,7 @@ static void begin_batch(teg_stream* stream) {
 // Hands the recorded batch to the queue; nothing else.
 static teg_result submit_batch(teg_stream* stream, uint64_t* out_serial,
                                teg_error* err) {
-  uint64_t serial = recording_of(stream);
+  uint64_t serial = tegi_stream_recording(stream);
   const teg_queue_ops* queue = stream->session->device->tables.queue;
   uint64_t bound;
   teg_result result = tegi_binds_wait(stream, &bound, err);
@@ -123,7 +119,7 @@ void teg_stream_destroy(teg_stream* stream) {
 }
 
 uint64_t teg_stream_recording(const teg_stream* stream) {
-  return stream ? recording_of(stream) : 0;
+  return stream ? tegi_stream_recording(stream) : 0;
 }
 
 uint64_t teg_stream_submitted(const teg_stream* stream) {
@@ -138,15 +134,15 @@ uint64_t teg_stream_completed(teg_stream* stream) {
 
 // ---- Commands --------------------------------------------------------------
 
-teg_result tegi_buffer_check_range(const teg_buffer* buffer, const char* what,
-                                   uint64_t offset, uint64_t size,
-                                   teg_error* err) {
+teg_result tegi_buffer_bad_range(const teg_buffer* buffer, const char* what,
+                                 uint64_t offset, uint64_t size,
+                                 teg_error* err) {
   TEG_REQUIRE(buffer, err, "%s: buffer is NULL", what);
-  TEG_REQUIRE(size <= buffer->size && offset <= buffer->size - size, err,
-              "%s: bytes %" PRIu64 " to %" PRIu64
-              " are outside of buffer %" PRIu64 ", which has %" PRIu64,
-              what, offset, offset + size, buffer->number, buffer->size);
-  return TEG_OK;
+  return tegi_error_set(
+      err, TEG_INVALID,
+      "%s: bytes %" PRIu64 " to %" PRIu64 " are outside of buffer %" PRIu64
+      ", which has %" PRIu64,
+      what, offset, offset + size, buffer->number, buffer->size);
 }
 
 teg_result tegi_stream_check_session(const teg_stream* stream,
@@ -175,17 +171,24 @@ static teg_result take_over(teg_stream* stream, const teg_buffer* buffer,
   return tegi_device_submit_use(stream->session->device, inherited, err);
 }
 
+// There is nothing to take over.
+static bool is_own(const teg_session* session, const teg_buffer* buffer) {
+  return buffer->session == session &&
+         !(buffer->flags & TEGI_BUFFER_HAS_INHERITED);
+}
+
 teg_result tegi_stream_begin_uses(teg_stream* stream,
                                   teg_buffer* const* buffers, uint32_t count,
                                   teg_error* err) {
   use_from_this_thread(stream);
+  teg_session* session = stream->session;
   for (uint32_t i = 0; i < count; ++i) {
+    if (is_own(session, buffers[i])) continue;
     teg_result result = take_over(stream, buffers[i], err);
     if (result != TEG_OK) return result;
   }
-  teg_session* session = stream->session;
   tegi_host* host = &session->device->host;
-  uint64_t serial = recording_of(stream);
+  uint64_t serial = tegi_stream_recording(stream);
   uint32_t done = 0;
   tegi_lock_acquire(&session->lock);
   while (done < count && tegi_use_stamp(host, &buffers[done]->block.use,
@@ -268,7 +271,7 @@ teg_result teg_stream_timestamp(teg_stream* stream,
   }
   teg_result result = tegi_stream_begin_command(stream, false, err);
   if (result != TEG_OK) return result;
-  out_timestamp->serial = recording_of(stream);
+  out_timestamp->serial = tegi_stream_recording(stream);
   return queue->record_timestamp(stream->queue, &out_timestamp->number, err);
 }
 
@@ -363,7 +366,7 @@ teg_result tegi_stream_begin_command(teg_stream* stream, bool is_dispatch,
 
 teg_result tegi_stream_wait_own(teg_stream* stream, uint64_t serial,
                                 teg_error* err) {
-  if (serial == recording_of(stream)) {
+  if (serial == tegi_stream_recording(stream)) {
     teg_result result = teg_stream_submit(stream, NULL, err);
     if (result != TEG_OK) return result;
   }

@@ -473,68 +473,6 @@ static void kernels_are_shared_by_threads(void** state) {
   device_fixture_close(&fx);
 }
 
-// ---- What is refused.
-
-static void dispatches_that_do_not_fit_are_refused(void** state) {
-  NEEDS_DEVICE();
-  device_fixture fx;
-  open(&fx);
-  const teg_kernel_ops* kernels = fx.tables.kernel;
-  teg_memory* buffer = fixture_buffer(&fx, 4096);
-  teg_queue_stream* stream = fixture_stream(&fx);
-  teg_backend_kernel* kernel = make(&fx, &step_params);
-  teg_backend_kernel* adding = make(&fx, &add_params);
-  const teg_binding binding = {{buffer, 0, 64, 1}, true, true};
-  const teg_dispatch good = {.kernel = kernel,
-                             .bindings = &binding,
-                             .binding_count = 1,
-                             .group_count = {1, 1, 1}};
-  teg_dispatch bad = good;
-  bad.binding_count = 0;
-  EXPECT_RESULT(&fx, TEG_INVALID,
-                kernels->record_dispatch(stream, &bad, &fx.err));
-  bad = good;
-  bad.parameters = (teg_span){buffer, 0, 64, 1};
-  EXPECT_RESULT(&fx, TEG_INVALID,
-                kernels->record_dispatch(stream, &bad, &fx.err));
-  bad = good;
-  bad.group_count[1] = UINT32_MAX;
-  EXPECT_RESULT(&fx, TEG_INVALID,
-                kernels->record_dispatch(stream, &bad, &fx.err));
-  static const uint64_t places[][2] = {{0, 0}, {0, 4100}, {1, 64}, {4096, 64}};
-  for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-    EXPECT_RESULT(
-        &fx, TEG_INVALID,
-        try_step(&fx, stream, kernel, buffer, places[i][0], places[i][1]));
-  }
-  static const uint64_t indirect[][2] = {{0, 8}, {2, 12}, {4092, 12}};
-  for (size_t i = 0; i < sizeof indirect / sizeof *indirect; i++) {
-    const teg_span span = {buffer, indirect[i][0], indirect[i][1], 1};
-    bad = good;
-    bad.indirect = &span;
-    EXPECT_RESULT(&fx, TEG_INVALID,
-                  kernels->record_dispatch(stream, &bad, &fx.err));
-  }
-  static const uint64_t parameters[][2] = {{0, 4}, {4, 8}, {4096, 8}};
-  const teg_binding three[3] = {binding, binding, binding};
-  for (size_t i = 0; i < sizeof parameters / sizeof *parameters; i++) {
-    bad =
-        (teg_dispatch){.kernel = adding, .bindings = three, .binding_count = 3};
-    bad.parameters = (teg_span){buffer, parameters[i][0], parameters[i][1], 1};
-    EXPECT_RESULT(&fx, TEG_INVALID,
-                  kernels->record_dispatch(stream, &bad, &fx.err));
-  }
-  bad.parameters.memory = NULL;
-  EXPECT_RESULT(&fx, TEG_INVALID,
-                kernels->record_dispatch(stream, &bad, &fx.err));
-  assert_int_equal(counts.sets, 0);
-  unmake(&fx, adding);
-  unmake(&fx, kernel);
-  drop(&fx, stream);
-  fixture_destroy(&fx, buffer);
-  device_fixture_close(&fx);
-}
-
 static void kernels_that_do_not_fit_are_refused(void** state) {
   NEEDS_DEVICE();
   device_fixture fx;
@@ -750,7 +688,6 @@ int main(void) {
       cmocka_unit_test(repeated_batches_write_no_sets),
       cmocka_unit_test(sets_of_buffers_that_are_gone_are_written),
       cmocka_unit_test(kernels_are_shared_by_threads),
-      cmocka_unit_test(dispatches_that_do_not_fit_are_refused),
       cmocka_unit_test(kernels_that_do_not_fit_are_refused),
       cmocka_unit_test(kernels_use_all_types_of_the_gpu),
       cmocka_unit_test(features_of_kernels_are_taken_where_offered),

@@ -23,7 +23,7 @@ uint32_t tegi_hostdev_flatten(const teg_dispatch* dispatch,
   if (out_shape->has_parameters) {
     out_flat[count++] = (teg_binding){dispatch->parameters, true, false};
   }
-  if (out_shape->is_indirect) {
+  if (dispatch->indirect) {
     out_flat[count++] = (teg_binding){*dispatch->indirect, true, false};
   }
   return count;

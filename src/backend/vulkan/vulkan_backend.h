@@ -26,6 +26,7 @@
 #include "backend/common/tile_slots.h"
 #include "backend/vulkan/vulkan_instance.h"
 #include "base/atomic.h"
+#include "base/error.h"
 #include "base/thread.h"
 #include "tegula/vulkan.h"
 
@@ -37,12 +38,16 @@
 
 typedef struct tegi_vk_device tegi_vk_device;
 typedef struct tegi_vk_batch tegi_vk_batch;
+typedef struct tegi_vk_stream tegi_vk_stream;
 
 typedef enum tegi_vk_kind {
   TEGI_VK_BUFFER = 1,
   TEGI_VK_HEAP,
   TEGI_VK_RANGE,
 } tegi_vk_kind;
+
+#define TEGI_VK_MEMORY_MAGIC 0x766b6d65u
+#define TEGI_VK_STREAM_MAGIC 0x766b7374u
 
 // What a teg_memory is here.
 typedef struct tegi_vk_memory {
@@ -147,7 +152,37 @@ typedef struct tegi_vk_dispatches {
   uint32_t parameter_offset;
 } tegi_vk_dispatches;
 
-typedef struct tegi_vk_stream {
+// What a batch waits for, beyond those before it.
+typedef struct tegi_vk_waits {
+  size_t count;
+  tegi_vk_timeline** timelines;  // each with a reference; NULL = foreign
+  VkSemaphore* semaphores;       // of the timelines
+  uint64_t* values;
+  VkPipelineStageFlags* stages;
+  size_t timeline_capacity;
+  size_t semaphore_capacity;
+  size_t value_capacity;
+  size_t stage_capacity;
+} tegi_vk_waits;
+
+struct tegi_vk_batch {
+  tegi_vk_batch* next;       // in its stream
+  tegi_vk_batch* next_held;  // in the device, when told
+  tegi_vk_stream* stream;
+  uint64_t serial;
+  VkCommandPool pool;
+  VkCommandBuffer* buffers;  // all but one come from failed submits
+  size_t capacity;
+  uint32_t made_count;     // buffers that the pool has
+  uint32_t used_count;     // of them, those with commands
+  VkCommandBuffer open;    // the last used one, while it can take commands
+  bool is_behind_barrier;  // there is no command since the last barrier
+  tegi_vk_waits waits;
+  tegi_vk_dispatches dispatches;
+  tegi_vk_binds binds;  // of the bind stream
+};
+
+struct tegi_vk_stream {
   uint32_t magic;
   bool is_bind;  // the bind stream
   tegi_vk_device* device;
@@ -159,7 +194,7 @@ typedef struct tegi_vk_stream {
   tegi_atomic_u64 submitted;
   tegi_atomic_u64 told;  // told devices: the last serial a wait has reached
   tegi_vk_clock clock;
-} tegi_vk_stream;
+};
 
 struct tegi_vk_device {
   teg_backend_device base;
@@ -212,7 +247,18 @@ struct tegi_vk_device {
 
 // Checked casts.
 tegi_vk_device* tegi_vk_device_from(teg_backend_device* base);
-tegi_vk_memory* tegi_vk_memory_from(teg_memory* memory);
+
+static inline tegi_vk_memory* tegi_vk_memory_from(teg_memory* memory) {
+  tegi_vk_memory* vk_memory = (tegi_vk_memory*)(void*)memory;
+  TEG_ASSERT(vk_memory && vk_memory->magic == TEGI_VK_MEMORY_MAGIC);
+  return vk_memory;
+}
+
+static inline tegi_vk_stream* tegi_vk_stream_from(teg_queue_stream* stream) {
+  tegi_vk_stream* vk_stream = (tegi_vk_stream*)(void*)stream;
+  TEG_ASSERT(vk_stream && vk_stream->magic == TEGI_VK_STREAM_MAGIC);
+  return vk_stream;
+}
 
 // TEG_DEVICE_LOST if the device is lost.
 teg_result tegi_vk_check_alive(tegi_vk_device* device, teg_error* err);
@@ -356,9 +402,22 @@ uint64_t tegi_vk_ticks_to_ns(tegi_vk_device* device, uint64_t ticks);
 void tegi_vk_clock_deinit(tegi_vk_stream* stream);
 
 // ---- vulkan_commands.c: fills, copies and the barrier.
+void tegi_vk_span_outside(const teg_span* span, const char* what,
+                          teg_error* err);
+// Its bytes are all in its memory.
+static inline bool tegi_vk_is_inside(const teg_span* span) {
+  const tegi_vk_memory* memory = tegi_vk_memory_from(span->memory);
+  return span->size <= memory->size &&
+         span->offset <= memory->size - span->size;
+}
 // The memory of |span|; NULL, and an error, if its bytes are not all in it.
-const tegi_vk_memory* tegi_vk_span_memory(const teg_span* span,
-                                          const char* what, teg_error* err);
+static inline const tegi_vk_memory* tegi_vk_span_memory(const teg_span* span,
+                                                        const char* what,
+                                                        teg_error* err) {
+  if (tegi_vk_is_inside(span)) return tegi_vk_memory_from(span->memory);
+  tegi_vk_span_outside(span, what, err);
+  return NULL;
+}
 teg_result tegi_vk_record_fill(teg_queue_stream* stream, const teg_span* target,
                                uint32_t pattern, teg_error* err);
 teg_result tegi_vk_record_copy(teg_queue_stream* stream, const teg_span* target,
@@ -371,16 +430,33 @@ void tegi_vk_barrier_to_host(const tegi_vk_device* device,
 
 // ---- vulkan_queue.c: streams.
 extern const teg_queue_ops tegi_vk_queue_ops;
-tegi_vk_stream* tegi_vk_stream_from(teg_queue_stream* stream);
+// Opens a command buffer of the batch being recorded, which has none open.
+teg_result tegi_vk_buffer_open(tegi_vk_stream* stream, teg_error* err);
+
 // A command buffer that takes commands.
-teg_result tegi_vk_buffer_begin(tegi_vk_stream* stream,
-                                VkCommandBuffer* out_buffer, teg_error* err);
+static inline teg_result tegi_vk_buffer_begin(tegi_vk_stream* stream,
+                                              VkCommandBuffer* out_buffer,
+                                              teg_error* err) {
+  if (!stream->recording || !stream->recording->open) {
+    teg_result result = tegi_vk_buffer_open(stream, err);
+    if (result != TEG_OK) return result;
+  }
+  *out_buffer = stream->recording->open;
+  return TEG_OK;
+}
+
 // As above, for a command that reads or writes memory; and what its batch
 // keeps for dispatches.
-teg_result tegi_vk_command_begin(tegi_vk_stream* stream,
-                                 VkCommandBuffer* out_buffer,
-                                 tegi_vk_dispatches** out_dispatches,
-                                 teg_error* err);
+static inline teg_result tegi_vk_command_begin(
+    tegi_vk_stream* stream, VkCommandBuffer* out_buffer,
+    tegi_vk_dispatches** out_dispatches, teg_error* err) {
+  teg_result result = tegi_vk_buffer_begin(stream, out_buffer, err);
+  if (result != TEG_OK) return result;
+  stream->recording->is_behind_barrier = false;
+  *out_dispatches = &stream->recording->dispatches;
+  return TEG_OK;
+}
+
 teg_result tegi_vk_timeline_create(tegi_vk_device* device,
                                    tegi_vk_timeline** out_timeline,
                                    teg_error* err);
@@ -398,8 +474,6 @@ void tegi_vk_stream_close(tegi_vk_device* device, tegi_vk_stream* stream);
 // Waits for batch |serial|, which is submitted; 0 = none.
 teg_result tegi_vk_stream_finish(tegi_vk_stream* stream, uint64_t serial,
                                  teg_error* err);
-// Checked cast.
-tegi_vk_stream* tegi_vk_stream_from(teg_queue_stream* stream);
 // The batch being recorded waits for a semaphore of the program.
 teg_result tegi_vk_stream_wait_semaphore(tegi_vk_stream* stream,
                                          VkSemaphore semaphore, uint64_t value,

@@ -45,19 +45,12 @@ void tegi_vk_barrier_to_host(const tegi_vk_device* device,
 
 // ---- Transfers.
 
-// The buffer of the bytes of |span|; NULL, and an error, if they are not all
-// in its memory.
-const tegi_vk_memory* tegi_vk_span_memory(const teg_span* span,
-                                          const char* what, teg_error* err) {
-  const tegi_vk_memory* memory = tegi_vk_memory_from(span->memory);
-  if (span->size <= memory->size && span->offset <= memory->size - span->size) {
-    return memory;
-  }
+void tegi_vk_span_outside(const teg_span* span, const char* what,
+                          teg_error* err) {
   tegi_error_set(
       err, TEG_INVALID, "%s: %llu bytes at %llu are not in a memory of %llu",
       what, (unsigned long long)span->size, (unsigned long long)span->offset,
-      (unsigned long long)memory->size);
-  return NULL;
+      (unsigned long long)tegi_vk_memory_from(span->memory)->size);
 }
 
 // What the pattern is when it begins |shift| bytes later.

@@ -211,80 +211,45 @@ static teg_result hold(tegi_vk_device* device, tegi_vk_dispatches* dispatches,
 
 // ---- Dispatches.
 
-static teg_result check_bindings(const tegi_vk_device* device,
-                                 const tegi_vk_kernel* kernel,
-                                 const teg_dispatch* dispatch, teg_error* err) {
-  const uint32_t count = kernel->layout->buffer_count;
-  if (dispatch->binding_count != count) {
-    return tegi_error_set(err, TEG_INVALID,
-                          "dispatch: %u bindings for a kernel of %u",
-                          dispatch->binding_count, count);
-  }
-  const uint64_t alignment = device->facts.storage_alignment;
-  for (uint32_t i = 0; i < count; i++) {
+#ifndef NDEBUG
+// What core has checked; see teg_kernel_ops.
+static bool are_bindings_good(const tegi_vk_device* device,
+                              const tegi_vk_kernel* kernel,
+                              const teg_dispatch* dispatch) {
+  if (dispatch->binding_count != kernel->layout->buffer_count) return false;
+  for (uint32_t i = 0; i < dispatch->binding_count; i++) {
     const teg_span* span = &dispatch->bindings[i].span;
-    if (!tegi_vk_span_memory(span, "binding", err)) return TEG_INVALID;
-    if (span->size == 0 || !tegi_is_aligned(span->offset, alignment) ||
+    if (!tegi_vk_is_inside(span) || span->size == 0 ||
+        !tegi_is_aligned(span->offset, device->facts.storage_alignment) ||
         span->size > device->facts.max_binding_bytes) {
-      return tegi_error_set(err, TEG_INVALID,
-                            "dispatch: binding %u, %llu bytes at %llu, is "
-                            "empty, longer than %llu "
-                            "or not aligned to %llu",
-                            i, (unsigned long long)span->size,
-                            (unsigned long long)span->offset,
-                            (unsigned long long)device->facts.max_binding_bytes,
-                            (unsigned long long)alignment);
+      return false;
     }
   }
-  return TEG_OK;
+  return true;
 }
 
-static teg_result check_parameters(const tegi_vk_device* device,
-                                   const tegi_vk_kernel* kernel,
-                                   const teg_dispatch* dispatch,
-                                   teg_error* err) {
+static bool are_parameters_good(const tegi_vk_device* device,
+                                const tegi_vk_kernel* kernel,
+                                const teg_dispatch* dispatch) {
   const teg_span* span = &dispatch->parameters;
-  if (!span->memory || kernel->parameter_bytes == 0) {
-    TEG_REQUIRE(
-        !span->memory && kernel->parameter_bytes == 0, err,
-        "dispatch: %s parameters for a kernel that has %u bytes of them",
-        span->memory ? "there are" : "there are no", kernel->parameter_bytes);
-    return TEG_OK;
-  }
-  if (!tegi_vk_span_memory(span, "parameters", err)) return TEG_INVALID;
-  TEG_REQUIRE(
-      span->size >= kernel->parameter_bytes &&
-          tegi_is_aligned(span->offset, device->facts.uniform_alignment),
-      err,
-      "dispatch: parameters, %llu bytes at %llu, are fewer than %u or "
-      "not aligned to %llu",
-      (unsigned long long)span->size, (unsigned long long)span->offset,
-      kernel->parameter_bytes,
-      (unsigned long long)device->facts.uniform_alignment);
-  return TEG_OK;
+  if (!span->memory) return kernel->parameter_bytes == 0;
+  return kernel->parameter_bytes > 0 && tegi_vk_is_inside(span) &&
+         span->size >= kernel->parameter_bytes &&
+         tegi_is_aligned(span->offset, device->facts.uniform_alignment);
 }
 
-static teg_result check_groups(const tegi_vk_device* device,
-                               const teg_dispatch* dispatch, teg_error* err) {
+static bool are_groups_good(const tegi_vk_device* device,
+                            const teg_dispatch* dispatch) {
   const teg_span* indirect = dispatch->indirect;
   if (indirect) {
-    if (!tegi_vk_span_memory(indirect, "indirect", err)) return TEG_INVALID;
-    TEG_REQUIRE(indirect->size >= INDIRECT_BYTES &&
-                    indirect->offset % INDIRECT_ALIGNMENT == 0,
-                err,
-                "dispatch: group counts, %llu bytes at %llu, are fewer than 12 "
-                "or not aligned to 4",
-                (unsigned long long)indirect->size,
-                (unsigned long long)indirect->offset);
-    return TEG_OK;
+    return tegi_vk_is_inside(indirect) && indirect->size >= INDIRECT_BYTES &&
+           tegi_is_aligned(indirect->offset, INDIRECT_ALIGNMENT);
   }
-  for (uint32_t i = 0; i < 3; i++) {
-    TEG_REQUIRE(dispatch->group_count[i] <= device->facts.max_group_count[i],
-                err, "dispatch: %u groups in dimension %u are more than %u",
-                dispatch->group_count[i], i, device->facts.max_group_count[i]);
-  }
-  return TEG_OK;
+  const uint32_t* count = dispatch->group_count;
+  const uint32_t* most = device->facts.max_group_count;
+  return count[0] <= most[0] && count[1] <= most[1] && count[2] <= most[2];
 }
+#endif
 
 static void bind(const tegi_vk_device* device, VkCommandBuffer buffer,
                  tegi_vk_dispatches* bound, const tegi_vk_kernel* kernel,
@@ -326,15 +291,12 @@ static teg_result record_dispatch(teg_queue_stream* queue_stream,
   tegi_vk_stream* stream = tegi_vk_stream_from(queue_stream);
   tegi_vk_device* device = stream->device;
   tegi_vk_kernel* kernel = kernel_from(dispatch->kernel);
-  teg_result result = check_bindings(device, kernel, dispatch, err);
-  if (result == TEG_OK) {
-    result = check_parameters(device, kernel, dispatch, err);
-  }
-  if (result == TEG_OK) result = check_groups(device, dispatch, err);
-  if (result != TEG_OK) return result;
+  TEG_ASSERT(are_bindings_good(device, kernel, dispatch));
+  TEG_ASSERT(are_parameters_good(device, kernel, dispatch));
+  TEG_ASSERT(are_groups_good(device, dispatch));
   VkCommandBuffer buffer;
   tegi_vk_dispatches* dispatches;
-  result = tegi_vk_command_begin(stream, &buffer, &dispatches, err);
+  teg_result result = tegi_vk_command_begin(stream, &buffer, &dispatches, err);
   if (result != TEG_OK) return result;
   VkDescriptorSet set;
   result = tegi_vk_sets_take(device, dispatches, kernel->layout, dispatch,

@@ -73,6 +73,7 @@ teg_result tegi_vk_load_instance(const tegi_vk_loader* loader,
   return TEG_OK;
 }
 
+// NOLINTNEXTLINE(readability-function-size): one line, repeated by the list
 teg_result tegi_vk_load_device(const tegi_vk_instance_table* instance,
                                VkDevice device, tegi_vk_device_table* out_table,
                                teg_error* err) {

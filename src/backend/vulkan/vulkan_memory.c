@@ -12,14 +12,6 @@
 #include "base/checked.h"
 #include "base/error.h"
 
-#define MEMORY_MAGIC 0x766b6d65u
-
-tegi_vk_memory* tegi_vk_memory_from(teg_memory* memory) {
-  tegi_vk_memory* vk_memory = (tegi_vk_memory*)(void*)memory;
-  TEG_ASSERT(vk_memory && vk_memory->magic == MEMORY_MAGIC);
-  return vk_memory;
-}
-
 VkResult tegi_vk_create_buffer(const tegi_vk_device* device, uint64_t size,
                                VkBufferCreateFlags flags,
                                VkBuffer* out_buffer) {
@@ -200,7 +192,7 @@ static teg_result create(tegi_vk_device* device, tegi_vk_kind kind,
                           "no host memory for the record of a buffer or heap");
   }
   *memory = (tegi_vk_memory){
-      .magic = MEMORY_MAGIC,
+      .magic = TEGI_VK_MEMORY_MAGIC,
       .kind = kind,
       .id = tegi_vk_next_id(device),
       .type = type,

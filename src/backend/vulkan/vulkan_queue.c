@@ -24,43 +24,6 @@
 #include "base/checked.h"
 #include "base/error.h"
 
-#define STREAM_MAGIC 0x766b7374u
-
-typedef struct batch_waits {
-  size_t count;
-  tegi_vk_timeline** timelines;  // each with a reference; NULL = foreign
-  VkSemaphore* semaphores;       // of the timelines
-  uint64_t* values;
-  VkPipelineStageFlags* stages;
-  size_t timeline_capacity;
-  size_t semaphore_capacity;
-  size_t value_capacity;
-  size_t stage_capacity;
-} batch_waits;
-
-struct tegi_vk_batch {
-  tegi_vk_batch* next;       // in its stream
-  tegi_vk_batch* next_held;  // in the device, when told
-  tegi_vk_stream* stream;
-  uint64_t serial;
-  VkCommandPool pool;
-  VkCommandBuffer* buffers;  // all but one come from failed submits
-  size_t capacity;
-  uint32_t made_count;     // buffers that the pool has
-  uint32_t used_count;     // of them, those with commands
-  bool is_open;            // the last used one can take commands
-  bool is_behind_barrier;  // there is no command since the last barrier
-  batch_waits waits;
-  tegi_vk_dispatches dispatches;
-  tegi_vk_binds binds;  // of the bind stream
-};
-
-tegi_vk_stream* tegi_vk_stream_from(teg_queue_stream* stream) {
-  tegi_vk_stream* vk_stream = (tegi_vk_stream*)(void*)stream;
-  TEG_ASSERT(vk_stream && vk_stream->magic == STREAM_MAGIC);
-  return vk_stream;
-}
-
 static teg_result no_host_memory(teg_error* err) {
   return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
                         "no host memory to record a command");
@@ -115,14 +78,14 @@ VkResult tegi_vk_timeline_wait(const tegi_vk_device* device,
 
 // ---- Waits of a batch.
 
-static void waits_clear(tegi_vk_device* device, batch_waits* waits) {
+static void waits_clear(tegi_vk_device* device, tegi_vk_waits* waits) {
   for (size_t i = 0; i < waits->count; i++) {
     tegi_vk_timeline_release(device, waits->timelines[i]);
   }
   waits->count = 0;
 }
 
-static void waits_deinit(tegi_vk_device* device, batch_waits* waits) {
+static void waits_deinit(tegi_vk_device* device, tegi_vk_waits* waits) {
   tegi_host* host = &device->host;
   waits_clear(device, waits);
   tegi_host_free(host, (void*)waits->timelines,
@@ -137,7 +100,7 @@ static void waits_deinit(tegi_vk_device* device, batch_waits* waits) {
 
 // |timeline| is the semaphore's, NULL for one of the program. False without
 // host memory.
-static bool waits_add(tegi_vk_device* device, batch_waits* waits,
+static bool waits_add(tegi_vk_device* device, tegi_vk_waits* waits,
                       tegi_vk_timeline* timeline, VkSemaphore semaphore,
                       uint64_t value) {
   for (size_t i = 0; i < waits->count; i++) {
@@ -192,7 +155,7 @@ static void batch_reset(tegi_vk_device* device, tegi_vk_batch* batch) {
     (void)device->vk.ResetCommandPool(device->handle, batch->pool, 0);
   }
   batch->used_count = 0;
-  batch->is_open = false;
+  batch->open = VK_NULL_HANDLE;
   batch->is_behind_barrier = false;
   waits_clear(device, &batch->waits);
   tegi_vk_dispatches_reset(device, &batch->dispatches);
@@ -285,19 +248,13 @@ static teg_result make_buffer(tegi_vk_device* device, tegi_vk_batch* batch,
   return TEG_OK;
 }
 
-teg_result tegi_vk_buffer_begin(tegi_vk_stream* stream,
-                                VkCommandBuffer* out_buffer, teg_error* err) {
+teg_result tegi_vk_buffer_open(tegi_vk_stream* stream, teg_error* err) {
   tegi_vk_device* device = stream->device;
   TEG_REQUIRE(!stream->is_bind, err,
               "the stream of remapping takes no commands");
-  tegi_vk_batch* batch = stream->recording;
-  if (batch && batch->is_open) {
-    *out_buffer = batch->buffers[batch->used_count - 1];
-    return TEG_OK;
-  }
   teg_result result = batch_begin(stream, err);
   if (result != TEG_OK) return result;
-  batch = stream->recording;
+  tegi_vk_batch* batch = stream->recording;
   if (batch->used_count == batch->made_count) {
     result = make_buffer(device, batch, err);
     if (result != TEG_OK) return result;
@@ -306,29 +263,18 @@ teg_result tegi_vk_buffer_begin(tegi_vk_stream* stream,
       .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
       .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
   };
-  *out_buffer = batch->buffers[batch->used_count];
-  VkResult native = device->vk.BeginCommandBuffer(*out_buffer, &info);
+  VkCommandBuffer buffer = batch->buffers[batch->used_count];
+  VkResult native = device->vk.BeginCommandBuffer(buffer, &info);
   if (native != VK_SUCCESS) {
     return tegi_vk_device_failed(device, native, "vkBeginCommandBuffer", err);
   }
   batch->used_count++;
-  batch->is_open = true;
+  batch->open = buffer;
   tegi_vk_dispatches_unbind(&batch->dispatches);
   return TEG_OK;
 }
 
 // ---- Recording.
-
-teg_result tegi_vk_command_begin(tegi_vk_stream* stream,
-                                 VkCommandBuffer* out_buffer,
-                                 tegi_vk_dispatches** out_dispatches,
-                                 teg_error* err) {
-  teg_result result = tegi_vk_buffer_begin(stream, out_buffer, err);
-  if (result != TEG_OK) return result;
-  stream->recording->is_behind_barrier = false;
-  *out_dispatches = &stream->recording->dispatches;
-  return TEG_OK;
-}
 
 static teg_result record_barrier(teg_queue_stream* queue_stream,
                                  teg_error* err) {
@@ -391,11 +337,11 @@ static void discard(teg_queue_stream* queue_stream) {
 // then empty.
 static teg_result batch_end(tegi_vk_device* device, tegi_vk_batch* batch,
                             teg_error* err) {
-  if (!batch->is_open) return TEG_OK;
-  VkCommandBuffer buffer = batch->buffers[batch->used_count - 1];
+  VkCommandBuffer buffer = batch->open;
+  if (!buffer) return TEG_OK;
   tegi_vk_barrier_to_host(device, buffer);
   VkResult native = device->vk.EndCommandBuffer(buffer);
-  batch->is_open = false;
+  batch->open = VK_NULL_HANDLE;
   if (native == VK_SUCCESS) return TEG_OK;
   batch_reset(device, batch);
   batch->stream->clock.recorded_count = batch->stream->clock.submitted_count;
@@ -421,7 +367,7 @@ static teg_result batch_close(tegi_vk_stream* stream, uint64_t serial,
 static VkResult hand_over_commands(tegi_vk_device* device,
                                    const tegi_vk_batch* batch,
                                    const void* values) {
-  const batch_waits* waits = &batch->waits;
+  const tegi_vk_waits* waits = &batch->waits;
   const VkSubmitInfo info = {
       .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
       .pNext = values,
@@ -596,7 +542,7 @@ teg_result tegi_vk_stream_open(tegi_vk_device* device, bool is_bind,
     tegi_host_free(&device->host, stream, sizeof *stream);
     return result;
   }
-  stream->magic = STREAM_MAGIC;
+  stream->magic = TEGI_VK_STREAM_MAGIC;
   stream->device = device;
   stream->is_bind = is_bind;
   *out_stream = stream;

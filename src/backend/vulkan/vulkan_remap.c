@@ -14,8 +14,6 @@
 #include "base/checked.h"
 #include "base/error.h"
 
-#define MEMORY_MAGIC 0x766b6d65u
-
 static bool heap_of(teg_memory* memory, uint32_t* out_first,
                     uint32_t* out_tile_count) {
   const tegi_vk_memory* heap = tegi_vk_memory_from(memory);
@@ -87,7 +85,7 @@ static teg_result range_reserve(teg_backend_device* base, uint64_t size,
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
                           "no host memory for the record of a range");
   }
-  *range = (tegi_vk_memory){.magic = MEMORY_MAGIC,
+  *range = (tegi_vk_memory){.magic = TEGI_VK_MEMORY_MAGIC,
                             .kind = TEGI_VK_RANGE,
                             .id = tegi_vk_next_id(device)};
   result = addresses_add(device, size, err);

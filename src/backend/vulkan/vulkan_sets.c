@@ -8,8 +8,6 @@
 // a handle may come again for another buffer.
 //
 // Guarded as the batch is, by the stream's thread.
-#include <string.h>
-
 #include "backend/vulkan/vulkan_backend.h"
 #include "base/checked.h"
 #include "base/error.h"
@@ -132,6 +130,26 @@ static uint64_t set_offset(const teg_span* parameters) {
   return parameters->offset & ~(uint64_t)UINT32_MAX;
 }
 
+// True if a set with these entries can be bound for |dispatch|.
+static inline bool is_set_for(const set_entry* entries,
+                              const tegi_vk_layout* layout,
+                              const teg_dispatch* dispatch,
+                              uint64_t parameter_bytes) {
+  const uint32_t count = layout->buffer_count;
+  for (uint32_t i = 0; i < count; i++) {
+    const teg_span* span = &dispatch->bindings[i].span;
+    if (entries[i].id != tegi_vk_memory_from(span->memory)->id ||
+        entries[i].offset != span->offset || entries[i].size != span->size) {
+      return false;
+    }
+  }
+  if (!layout->has_parameters) return true;
+  const teg_span* span = &dispatch->parameters;
+  return entries[count].id == tegi_vk_memory_from(span->memory)->id &&
+         entries[count].offset == set_offset(span) &&
+         entries[count].size == parameter_bytes;
+}
+
 static void describe(const tegi_vk_layout* layout, const teg_dispatch* dispatch,
                      uint64_t parameter_bytes, set_entry* out_entries) {
   for (uint32_t i = 0; i < layout->buffer_count; i++) {
@@ -197,13 +215,11 @@ teg_result tegi_vk_sets_take(tegi_vk_device* device,
     return tegi_error_set(err, TEG_OUT_OF_HOST_MEMORY,
                           "no host memory for a list of descriptor sets");
   }
-  set_entry wanted[TEG_MOST_BINDINGS + 1];
-  describe(layout, dispatch, parameter_bytes, wanted);
-  const size_t bytes = list->width * sizeof *wanted;
   // Often a kernel runs again on the same bytes, with other parameters.
   if (list->used_count) {
     const size_t last = list->used_count - 1u;
-    if (memcmp(&list->entries[last * list->width], wanted, bytes) == 0) {
+    if (is_set_for(&list->entries[last * list->width], layout, dispatch,
+                   parameter_bytes)) {
       *out_set = list->sets[last];
       return TEG_OK;
     }
@@ -215,9 +231,9 @@ teg_result tegi_vk_sets_take(tegi_vk_device* device,
   const size_t next = list->used_count++;
   set_entry* entries = &list->entries[next * list->width];
   *out_set = list->sets[next];
-  if (memcmp(entries, wanted, bytes) != 0) {
+  if (!is_set_for(entries, layout, dispatch, parameter_bytes)) {
     write(device, *out_set, layout, dispatch, parameter_bytes);
-    memcpy(entries, wanted, bytes);
+    describe(layout, dispatch, parameter_bytes, entries);
   }
   return TEG_OK;
 }
