@@ -135,7 +135,7 @@ static teg_result open_backend(teg_device* device,
 
 static void destroy_device(teg_device* device) {
   (void)tegi_device_trim_lent(device);
-  (void)tegi_device_trim_heaps(device, 0);
+  tegi_device_drop_heaps(device);
   tegi_heaps_destroy(&device->host, &device->heaps);
   tegi_slab_destroy(&device->extents);
   tegi_slab_destroy(&device->lent_blocks);

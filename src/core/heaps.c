@@ -66,6 +66,19 @@ tegi_extent* tegi_heaps_remove_whole(tegi_host* host, tegi_heaps* heaps,
   return NULL;
 }
 
+tegi_extent* tegi_heaps_remove_any(tegi_host* host, tegi_heaps* heaps) {
+  for (uint32_t i = 0; i < heaps->count; ++i) {
+    tegi_heap* heap = &heaps->table[i];
+    tegi_extent* extent = heap->extent;
+    if (!extent) continue;
+    heaps->free_tiles -= heap->free_count;
+    if (heap->free_count == heap->tile_count) heaps->whole_count--;
+    free_bitmaps(host, heap);
+    return extent;
+  }
+  return NULL;
+}
+
 // The bits of one word that stand for the tiles [first, end) of it.
 static uint64_t bits_between(uint32_t first, uint32_t end) {
   uint64_t below = end < 64 ? (UINT64_C(1) << end) - 1 : ~UINT64_C(0);

@@ -37,6 +37,10 @@ bool tegi_heaps_add(tegi_host* host, tegi_heaps* heaps, tegi_extent* extent,
 tegi_extent* tegi_heaps_remove_whole(tegi_host* host, tegi_heaps* heaps,
                                      uint64_t oldest);
 
+// Takes any heap out of the table, whatever is free of it. NULL if none is
+// left: at the end of a device that was lost, whose tiles did not come back.
+tegi_extent* tegi_heaps_remove_any(tegi_host* host, tegi_heaps* heaps);
+
 // See tegi_source_ops.
 uint32_t tegi_heaps_take(tegi_heaps* heaps, uint32_t count, tegi_tile* out);
 void tegi_heaps_give(tegi_heaps* heaps, const tegi_tile* tiles, uint32_t count,

@@ -362,6 +362,8 @@ uint64_t tegi_device_collect_orphans(teg_device* device);
 void tegi_session_collect_last(teg_session* session);
 // Gives wholly free heaps back; |is_aged| only those free for `age` runs.
 uint64_t tegi_device_trim_heaps(teg_device* device, uint64_t min_age_runs);
+// Gives all heaps back: the device ends.
+void tegi_device_drop_heaps(teg_device* device);
 // Destroys lent buffers that are idle, and so what ended sessions have left;
 // the bytes given back.
 uint64_t tegi_device_trim_lent(teg_device* device);

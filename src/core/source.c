@@ -596,6 +596,13 @@ uint64_t tegi_device_trim_heaps(teg_device* device, uint64_t min_age_runs) {
   }
 }
 
+void tegi_device_drop_heaps(teg_device* device) {
+  tegi_extent* extent;
+  while ((extent = tegi_heaps_remove_any(&device->host, &device->heaps))) {
+    destroy_extent(device, extent);
+  }
+}
+
 // Whether it is worth looking for idle sessions: a glance without a lock.
 static bool has_idle_others(const teg_session* own) {
   const teg_device* device = own->device;
