@@ -51,7 +51,8 @@ typedef enum tegi_way {
 } tegi_way;
 
 // The cheapest way that the rule allows for a write of |size| bytes at
-// |offset|. TEGI_WAY_FRESH: the buffer has got the idle block. Does not wait.
+// |offset|. TEGI_WAY_FRESH: the buffer has got the idle block, for which its
+// policy may have had to grow.
 tegi_way tegi_transfer_choose(teg_stream* stream, teg_buffer* target,
                               uint64_t offset, uint64_t size);
 

@@ -74,7 +74,11 @@ static void nodes_free(tegi_nulldev* device, tegi_nulldev_node* node) {
 static teg_result run_node(void* user, void* const* pointers,
                            const uint64_t* sizes) {
   tegi_nulldev_node* node = user;
+  tegi_mutex* mutex = &node->stream->device->mutex;
+  // Its neighbours in the list come and go while the stream records.
+  tegi_mutex_lock(mutex);
   tegi_nulldev_node todo = *node;
+  tegi_mutex_unlock(mutex);
   bool may_run;
   // Only one command executes at a time.
   todo.stream->device->poisoned_bytes = 0;
